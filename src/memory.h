@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Guest RAM: one memfd, mapped shared and never executable, filled lazily by
+ * the host kernel, with a hole for PCI and the interrupt controllers below
+ * 4 GiB.
+ *
+ *   guest physical                       offset in the memfd
+ *   0 .. low_size                        0 .. low_size
+ *   4 GiB .. 4 GiB + high_size           low_size .. low_size + high_size
+ *
+ * All of the program reaches guest memory through guest_range(): one door, in
+ * which every guest-supplied address is checked.
+ */
+#ifndef LGUEST_MEMORY_H
+#define LGUEST_MEMORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define GUEST_LOW_MAX   0xc0000000ull  /* RAM below 4 GiB ends here at most */
+#define GUEST_HIGH_BASE 0x100000000ull
+#define GUEST_RAM_MAX   (64ull << 30)
+
+struct guest_memory {
+	int fd;             /* the memfd, owned */
+	uint8_t *base;      /* host address of offset 0, owned mapping */
+	uint64_t size;      /* low_size + high_size, a multiple of 4096 */
+	uint64_t low_size;
+	uint64_t high_size;
+};
+
+/*
+ * Creates zero-filled RAM of @size bytes (a multiple of 4096, at most
+ * GUEST_RAM_MAX). Returns 0, or a negative errno with @mem unusable.
+ */
+int guest_memory_create(struct guest_memory *mem, uint64_t size);
+void guest_memory_destroy(struct guest_memory *mem);
+
+/* Makes all of RAM zero again and gives its pages back to the host. */
+int guest_memory_clear(struct guest_memory *mem);
+
+/*
+ * Host address of guest-physical [@addr, @addr + @len), or NULL when any byte
+ * of it is not RAM. Never wraps; a range must not span the PCI hole. The
+ * pointer lives as long as @mem. The guest may change the bytes at any
+ * moment: copy first, then check the copy.
+ */
+static inline void *guest_range(const struct guest_memory *mem, uint64_t addr, uint64_t len)
+{
+	if (addr < mem->low_size)
+		return len <= mem->low_size - addr ? mem->base + addr : NULL;
+	if (addr < GUEST_HIGH_BASE)
+		return NULL;
+	addr -= GUEST_HIGH_BASE;
+	if (addr >= mem->high_size || len > mem->high_size - addr)
+		return NULL;
+	return mem->base + mem->low_size + addr;
+}
+
+#endif
