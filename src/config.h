@@ -10,15 +10,15 @@
 #include <stdint.h>
 
 struct config {
-	uint64_t memory;          /* bytes of guest RAM */
-	const char *kernel;       /* path of the kernel image */
-	const char *cmdline;      /* kernel command line, owned (malloc) */
-	const char *initrd;       /* path or NULL */
-	const char *engine;       /* "auto" or an engine's name */
+	uint64_t memory;     /* bytes of guest RAM */
+	const char *kernel;  /* path of the kernel image */
+	const char *cmdline; /* kernel command line, owned (malloc) */
+	const char *initrd;  /* path or NULL */
+	const char *engine;  /* "auto" or an engine's name */
 	bool verbose;
-	bool no_reboot;           /* a guest reset ends lguest */
-	bool host_decompress;     /* default true; --no-host-decompress */
-	bool perf_map;            /* --perf-map: for perf(1) */
+	bool no_reboot;       /* a guest reset ends lguest */
+	bool host_decompress; /* default true; --no-host-decompress */
+	bool perf_map;        /* --perf-map: for perf(1) */
 };
 
 /* Exit status of lguest; README.md and lguest.1 document the same table. */

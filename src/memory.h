@@ -18,14 +18,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define GUEST_LOW_MAX   0xc0000000ull  /* RAM below 4 GiB ends here at most */
+#define GUEST_LOW_MAX   0xc0000000ull /* RAM below 4 GiB ends here at most */
 #define GUEST_HIGH_BASE 0x100000000ull
 #define GUEST_RAM_MAX   (64ull << 30)
 
 struct guest_memory {
-	int fd;             /* the memfd, owned */
-	uint8_t *base;      /* host address of offset 0, owned mapping */
-	uint64_t size;      /* low_size + high_size, a multiple of 4096 */
+	int fd;        /* the memfd, owned */
+	uint8_t *base; /* host address of offset 0, owned mapping */
+	uint64_t size; /* low_size + high_size, a multiple of 4096 */
 	uint64_t low_size;
 	uint64_t high_size;
 };

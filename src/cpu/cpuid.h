@@ -35,7 +35,7 @@ void cpuid_build(struct cpuid_table *t, unsigned vcpus);
  * from @s and @cpu. Unknown basic leaves answer as the highest basic leaf of
  * an AMD CPU does: all zero.
  */
-void cpuid_query(const struct cpuid_table *t, const struct x86_state *s, unsigned cpu,
-		 uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
+void cpuid_query(const struct cpuid_table *t, const struct x86_state *s, unsigned cpu, uint32_t leaf,
+		 uint32_t subleaf, uint32_t out[4]);
 
 #endif

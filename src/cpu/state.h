@@ -15,8 +15,10 @@
 #include <stdint.h>
 
 enum x86_reg {
+	/* clang-format off */
 	REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
 	REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15,
+	/* clang-format on */
 };
 
 /* Segment register numbering as in the encoding of MOV Sreg. */
@@ -35,14 +37,14 @@ struct x86_seg {
 	uint64_t base;
 };
 
-#define SEG_ATTR_TYPE 0x000f
-#define SEG_ATTR_S    0x0010
+#define SEG_ATTR_TYPE      0x000f
+#define SEG_ATTR_S         0x0010
 #define SEG_ATTR_DPL_SHIFT 5
-#define SEG_ATTR_DPL  0x0060
-#define SEG_ATTR_P    0x0080
-#define SEG_ATTR_L    0x2000
-#define SEG_ATTR_DB   0x4000
-#define SEG_ATTR_G    0x8000
+#define SEG_ATTR_DPL       0x0060
+#define SEG_ATTR_P         0x0080
+#define SEG_ATTR_L         0x2000
+#define SEG_ATTR_DB        0x4000
+#define SEG_ATTR_G         0x8000
 
 struct x86_dtr {
 	uint64_t base;

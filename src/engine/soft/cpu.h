@@ -34,28 +34,28 @@ struct cpuid_table;
  * cpu_update_mode() recomputes it; call it after any change to CS, SS, DS, ES,
  * FS, GS (hidden parts), CPL, CR0, CR4, XCR0, EFER, DR7, RFLAGS.{TF,DF,AC}.
  */
-#define MODE_CS64     (1u << 0) /* 64-bit code (CS.L and EFER.LMA) */
-#define MODE_CS32     (1u << 1) /* 32-bit code (CS.D); neither: 16-bit */
-#define MODE_SS32     (1u << 2) /* 32-bit stack (SS.B); ignored in 64-bit code */
-#define MODE_USER     (1u << 3) /* CPL 3 */
-#define MODE_AC       (1u << 4) /* supervisor code that may touch user pages (SMAP off or RFLAGS.AC) */
-#define MODE_TF       (1u << 5) /* single step: one instruction a block */
-#define MODE_DF       (1u << 6) /* RFLAGS.DF is set: string instructions go down */
-#define MODE_NOFPU    (1u << 7) /* CR0.EM or CR0.TS: #NM for x87 (WAIT: see MP) and, with TS, for SSE/AVX */
-#define MODE_EM       (1u << 8) /* CR0.EM: SSE is #UD */
-#define MODE_NOSSE    (1u << 9) /* CR4.OSFXSR clear: SSE is #UD */
-#define MODE_NOAVX    (1u << 10) /* CR4.OSXSAVE clear or XCR0 lacks AVX: VEX is #UD */
-#define MODE_HWBP     (1u << 11) /* an execution breakpoint or data watch is armed in DR7 */
-#define MODE_CSBASE   (1u << 12) /* CS.base is not 0 */
-#define MODE_BASE_SHIFT 13      /* 3 bits: SS, DS, ES have a base that is not 0 (bit order ES, SS, DS) */
-#define MODE_BASE_ES  (1u << 13)
-#define MODE_BASE_SS  (1u << 14)
-#define MODE_BASE_DS  (1u << 15)
+#define MODE_CS64       (1u << 0) /* 64-bit code (CS.L and EFER.LMA) */
+#define MODE_CS32       (1u << 1) /* 32-bit code (CS.D); neither: 16-bit */
+#define MODE_SS32       (1u << 2) /* 32-bit stack (SS.B); ignored in 64-bit code */
+#define MODE_USER       (1u << 3) /* CPL 3 */
+#define MODE_AC         (1u << 4) /* supervisor code that may touch user pages (SMAP off or RFLAGS.AC) */
+#define MODE_TF         (1u << 5) /* single step: one instruction a block */
+#define MODE_DF         (1u << 6) /* RFLAGS.DF is set: string instructions go down */
+#define MODE_NOFPU      (1u << 7) /* CR0.EM or CR0.TS: #NM for x87 (WAIT: see MP) and, with TS, for SSE/AVX */
+#define MODE_EM         (1u << 8) /* CR0.EM: SSE is #UD */
+#define MODE_NOSSE      (1u << 9) /* CR4.OSFXSR clear: SSE is #UD */
+#define MODE_NOAVX      (1u << 10) /* CR4.OSXSAVE clear or XCR0 lacks AVX: VEX is #UD */
+#define MODE_HWBP       (1u << 11) /* an execution breakpoint or data watch is armed in DR7 */
+#define MODE_CSBASE     (1u << 12) /* CS.base is not 0 */
+#define MODE_BASE_SHIFT 13         /* 3 bits: SS, DS, ES have a base that is not 0 (bit order ES, SS, DS) */
+#define MODE_BASE_ES    (1u << 13)
+#define MODE_BASE_SS    (1u << 14)
+#define MODE_BASE_DS    (1u << 15)
 /* The segment does not span 4 GiB read/write: each access is checked. 6 bits, x86_segreg order. */
 #define MODE_CHECK_SHIFT 16
-#define MODE_CHECK(seg) (1u << (MODE_CHECK_SHIFT + (seg)))
-#define MODE_WAIT_NM  (1u << 22) /* CR0.MP and CR0.TS: WAIT raises #NM */
-#define MODE_VM86     (1u << 23) /* RFLAGS.VM (unsupported: translation refuses) */
+#define MODE_CHECK(seg)  (1u << (MODE_CHECK_SHIFT + (seg)))
+#define MODE_WAIT_NM     (1u << 22) /* CR0.MP and CR0.TS: WAIT raises #NM */
+#define MODE_VM86        (1u << 23) /* RFLAGS.VM (unsupported: translation refuses) */
 
 /*
  * Which of the three views of the guest's linear memory an access uses. Pages
@@ -91,9 +91,9 @@ struct soft_cpu {
 	 * SF ZF - AF - PF - CF in bits 15..8. Complete whenever C runs.
 	 */
 	uint16_t aflags;
-	uint8_t iflag;  /* RFLAGS.IF, 0 or 1 */
+	uint8_t iflag; /* RFLAGS.IF, 0 or 1 */
 	uint8_t cpl;
-	uint32_t mode;  /* MODE_* */
+	uint32_t mode; /* MODE_* */
 	/*
 	 * RFLAGS without the arithmetic bits and IF. s.rflags is stale while
 	 * the vCPU runs: use cpu_get_rflags() and cpu_set_rflags().
@@ -128,8 +128,7 @@ static inline uint64_t cpu_get_rflags(const struct soft_cpu *c)
 	uint32_t lahf = c->aflags >> 8;
 
 	return c->sysflags | FLAG_ONE | (c->iflag ? FLAG_IF : 0) |
-	       (lahf & (FLAG_CF | FLAG_PF | FLAG_AF | FLAG_ZF | FLAG_SF)) |
-	       ((c->aflags & 1) ? FLAG_OF : 0);
+	       (lahf & (FLAG_CF | FLAG_PF | FLAG_AF | FLAG_ZF | FLAG_SF)) | ((c->aflags & 1) ? FLAG_OF : 0);
 }
 
 /* Sets all of RFLAGS; the caller has masked what may change. */

@@ -34,8 +34,8 @@ int soft_write(struct soft_cpu *c, uint64_t lin, const void *buf, unsigned len, 
 int soft_probe(struct soft_cpu *c, uint64_t lin, unsigned len, unsigned how);
 
 /* Effects of the system instructions on cached translations. */
-void mmu_flush_all(struct soft_cpu *c);        /* all, also global pages */
-void mmu_flush_nonglobal(struct soft_cpu *c);  /* MOV to CR3 */
+void mmu_flush_all(struct soft_cpu *c);       /* all, also global pages */
+void mmu_flush_nonglobal(struct soft_cpu *c); /* MOV to CR3 */
 void mmu_invlpg(struct soft_cpu *c, uint64_t lin);
 
 #endif

@@ -12,6 +12,7 @@
 
 #include "engine/soft/cpu.h"
 
+/* clang-format off */
 #define SYSOP_LIST(X) \
 	/* segments: sys_segment.c */ \
 	X(MOV_TO_SREG, sys_mov_to_sreg)      /* reg = segreg; operand rm */ \
@@ -72,6 +73,7 @@ enum sysop_id {
 #undef X
 	SYSOP_COUNT
 };
+/* clang-format on */
 
 enum string_op { STRING_MOVS, STRING_STOS, STRING_LODS, STRING_SCAS, STRING_CMPS };
 enum bcd_op { BCD_AAA, BCD_AAS, BCD_DAA, BCD_DAS, BCD_AAM, BCD_AAD };
@@ -80,25 +82,25 @@ enum bcd_op { BCD_AAA, BCD_AAS, BCD_DAA, BCD_DAS, BCD_AAM, BCD_AAD };
 #define BASE_RIP     0x10
 
 struct sysop {
-	uint8_t id;      /* enum sysop_id */
-	uint8_t opsize;  /* operand size in bytes: 1 2 4 8 (16/32: vector length) */
-	uint8_t adsize;  /* address size in bytes: 2 4 8 */
-	uint8_t len;     /* instruction length */
-	uint8_t reg;     /* ModRM.reg or the like, see the list */
-	uint8_t rm;      /* register operand of ModRM.rm; OPERAND_NONE: memory (or none) */
-	uint8_t rep;     /* 0, 0xf3 or 0xf2 */
+	uint8_t id;     /* enum sysop_id */
+	uint8_t opsize; /* operand size in bytes: 1 2 4 8 (16/32: vector length) */
+	uint8_t adsize; /* address size in bytes: 2 4 8 */
+	uint8_t len;    /* instruction length */
+	uint8_t reg;    /* ModRM.reg or the like, see the list */
+	uint8_t rm;     /* register operand of ModRM.rm; OPERAND_NONE: memory (or none) */
+	uint8_t rep;    /* 0, 0xf3 or 0xf2 */
 	uint8_t lock;
 	uint8_t aux;
 	/* the memory operand */
-	uint8_t seg;     /* enum x86_segreg, default already resolved */
-	uint8_t base;    /* gpr number, BASE_RIP or OPERAND_NONE */
-	uint8_t index;   /* gpr (or vector, for VSIB) number or OPERAND_NONE */
-	uint8_t scale;   /* 1 2 4 8 */
+	uint8_t seg;   /* enum x86_segreg, default already resolved */
+	uint8_t base;  /* gpr number, BASE_RIP or OPERAND_NONE */
+	uint8_t index; /* gpr (or vector, for VSIB) number or OPERAND_NONE */
+	uint8_t scale; /* 1 2 4 8 */
 	uint8_t rex_w;
 	uint8_t imm2;
 	int32_t disp;
 	int64_t imm;
-	uint8_t vec;     /* VEX.vvvv register number */
+	uint8_t vec;       /* VEX.vvvv register number */
 	uint8_t bytes[15]; /* the instruction itself, all @len bytes */
 };
 

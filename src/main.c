@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * lguest: boots a Linux kernel in a virtual machine, on any x86-64 host, with
+ * or without virtualization hardware.
+ *
+ * The journey starts here and is short: the words of the command line become
+ * a struct config (options.c), of which machine.c makes a guest, runs it, and
+ * says how it ended. docs/tour.md leads through the rest.
+ */
+#include "config.h"
+#include "machine.h"
+#include "options.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A full disk behind standard output is an error as well. */
+static int finish_output(void)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return EXIT_POWER_OFF;
+	fprintf(stderr, "lguest: standard output: %s\n", strerror(errno));
+	return EXIT_HOST;
+}
+
+int main(int argc, char **argv)
+{
+	char err[OPTIONS_ERROR_SIZE];
+	struct config cfg;
+	int status = EXIT_USAGE;
+
+	switch (options_parse(&cfg, argc, argv, err, sizeof(err))) {
+	case OPTIONS_RUN: status = machine_run(&cfg); break;
+	case OPTIONS_HELP:
+		options_print_help(stdout);
+		status = finish_output();
+		break;
+	case OPTIONS_VERSION:
+		puts("lguest " LGUEST_VERSION);
+		status = finish_output();
+		break;
+	case OPTIONS_BAD: fprintf(stderr, "lguest: %s\n", err); break;
+	}
+	options_release(&cfg);
+	return status;
+}
