@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The ranges stand in one sorted array: a PC has a few dozen, so a binary
+ * search is a handful of compares, and PCI devices may move their BARs about
+ * without any other bookkeeping.
+ */
+#include "platform/bus.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define NOTICES_PER_SECOND 5
+
+void bus_init(struct bus *bus, const char *name, bool verbose)
+{
+	memset(bus, 0, sizeof(*bus));
+	bus->name = name;
+	bus->verbose = verbose;
+}
+
+/* Index of the first range that ends behind @addr. */
+static unsigned find(const struct bus *bus, uint64_t addr)
+{
+	unsigned lo = 0, hi = bus->count;
+
+	while (lo < hi) {
+		unsigned mid = (lo + hi) / 2;
+		const struct bus_range *r = &bus->range[mid];
+
+		if (addr >= r->base && addr - r->base >= r->len)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+int bus_add(struct bus *bus, uint64_t base, uint64_t len, const struct bus_ops *ops, void *device)
+{
+	unsigned at = find(bus, base);
+
+	if (len == 0 || base + (len - 1) < base)
+		return -EINVAL;
+	if (at < bus->count && bus->range[at].base <= base + (len - 1))
+		return -EEXIST;
+	if (bus->count == BUS_MAX_RANGES)
+		return -ENOSPC;
+	memmove(&bus->range[at + 1], &bus->range[at], (bus->count - at) * sizeof(bus->range[0]));
+	bus->range[at] = (struct bus_range){ .base = base, .len = len, .ops = ops, .device = device };
+	bus->count++;
+	return 0;
+}
+
+void bus_remove(struct bus *bus, uint64_t base)
+{
+	unsigned at = find(bus, base);
+
+	if (at == bus->count || bus->range[at].base != base)
+		return;
+	bus->count--;
+	memmove(&bus->range[at], &bus->range[at + 1], (bus->count - at) * sizeof(bus->range[0]));
+}
+
+static void notice(struct bus *bus, const char *what, uint64_t addr, unsigned size)
+{
+	struct timespec now;
+
+	bus->unclaimed++;
+	if (!bus->verbose)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (now.tv_sec != bus->last_notice) {
+		bus->last_notice = now.tv_sec;
+		bus->notices = 0;
+	}
+	if (bus->notices++ >= NOTICES_PER_SECOND)
+		return;
+	fprintf(stderr, "lguest: guest %s unclaimed %s 0x%" PRIx64 ", %u byte%s%s\r\n", what, bus->name, addr,
+		size, size == 1 ? "" : "s",
+		bus->notices == NOTICES_PER_SECOND ? " (no more of these for a second)" : "");
+}
+
+/* The range that holds all of the access, or NULL. */
+static const struct bus_range *lookup(const struct bus *bus, uint64_t addr, unsigned size)
+{
+	unsigned at = find(bus, addr);
+	const struct bus_range *r = &bus->range[at];
+
+	if (at == bus->count || addr < r->base || size > r->len - (addr - r->base))
+		return NULL;
+	return r;
+}
+
+uint64_t bus_read(struct bus *bus, uint64_t addr, unsigned size)
+{
+	const struct bus_range *r = lookup(bus, addr, size);
+
+	if (!r) {
+		notice(bus, "read", addr, size);
+		return bus_ones(size);
+	}
+	if (!r->ops->read)
+		return bus_ones(size);
+	return r->ops->read(r->device, addr - r->base, size) & bus_ones(size);
+}
+
+void bus_write(struct bus *bus, uint64_t addr, unsigned size, uint64_t val)
+{
+	const struct bus_range *r = lookup(bus, addr, size);
+
+	if (!r)
+		notice(bus, "wrote", addr, size);
+	else if (r->ops->write)
+		r->ops->write(r->device, addr - r->base, size, val & bus_ones(size));
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * An address space full of devices: one for I/O ports, one for physical
+ * memory that is not RAM. A device claims ranges; the bus finds the one that
+ * an access hits and hands it over with the offset into the range.
+ *
+ *   static const struct bus_ops rtc_ops = { .read = rtc_read, .write = rtc_write };
+ *   bus_add(&pc->ports, 0x70, 2, &rtc_ops, &pc->rtc);
+ *
+ * Not locked: the owner of the bus serialises calls.
+ */
+#ifndef LGUEST_PLATFORM_BUS_H
+#define LGUEST_PLATFORM_BUS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * @size is 1, 2, 4 or 8 and [offset, offset + size) lies inside the range.
+ * A NULL callback reads all ones, or ignores the write. A device answers
+ * sizes that it does not know as it likes; the guest chose them.
+ */
+struct bus_ops {
+	uint64_t (*read)(void *device, uint64_t offset, unsigned size);
+	void (*write)(void *device, uint64_t offset, unsigned size, uint64_t val);
+};
+
+struct bus_range {
+	uint64_t base, len;
+	const struct bus_ops *ops;
+	void *device;
+};
+
+#define BUS_MAX_RANGES 96
+
+struct bus {
+	const char *name;    /* for messages: "port" or "address" */
+	struct bus_range range[BUS_MAX_RANGES]; /* sorted by base, disjoint */
+	unsigned count;
+	bool verbose;
+	/* Rate limit for complaints about unclaimed accesses. */
+	uint64_t unclaimed;  /* how many there were */
+	int64_t last_notice; /* CLOCK_MONOTONIC seconds */
+	unsigned notices;    /* in that second */
+};
+
+void bus_init(struct bus *bus, const char *name, bool verbose);
+
+/*
+ * Claims [@base, @base + @len). 0, -EINVAL for an empty or wrapping range,
+ * -EEXIST when a part is taken, -ENOSPC when the bus is full. @ops and
+ * @device stay the caller's and must outlive the claim.
+ */
+int bus_add(struct bus *bus, uint64_t base, uint64_t len, const struct bus_ops *ops, void *device);
+
+/* Gives up the range that starts at @base; nothing happens when there is none. */
+void bus_remove(struct bus *bus, uint64_t base);
+
+/*
+ * One access of @size (1, 2, 4, 8) bytes. One that straddles the end of a
+ * range, and one that no device claims, reads all ones of that size; such a
+ * write is dropped. Both say so in a rate-limited line when verbose.
+ */
+uint64_t bus_read(struct bus *bus, uint64_t addr, unsigned size);
+void bus_write(struct bus *bus, uint64_t addr, unsigned size, uint64_t val);
+
+/* The low @size bytes all one. */
+static inline uint64_t bus_ones(unsigned size)
+{
+	return size >= 8 ? ~0ull : (1ull << (size * 8)) - 1;
+}
+
+#endif
