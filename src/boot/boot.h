@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * From files to a guest that is ready to run: boot_load() puts a kernel, an
+ * initrd, a command line and all that the boot protocol wants into guest RAM,
+ * and tells the state in which the boot CPU starts.
+ *
+ * What it takes: bzImage (boot protocol 2.06 on), ELF64 and ELF32 vmlinux, and
+ * any ELF kernel with a PVH entry note. See load.c for how the parts work
+ * together, and the table below for what lies where.
+ */
+#ifndef LGUEST_BOOT_H
+#define LGUEST_BOOT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct guest_memory;
+struct x86_state;
+
+/*
+ * Guest-physical layout below 1 MiB. All of it is ordinary RAM to the guest,
+ * except the EBDA and the BIOS area, which the memory map calls reserved. The
+ * platform puts its ACPI tables into the BIOS area.
+ */
+#define BOOT_GDT_ADDR     0x01000u /* GDT that the initial selectors refer to */
+#define BOOT_PVH_ADDR     0x02000u /* hvm_start_info, module list, memory map */
+#define BOOT_PARAMS_ADDR  0x07000u /* boot_params, the "zero page" */
+#define BOOT_TABLES_ADDR  0x08000u /* six pages: identity map of 0..4 GiB */
+#define BOOT_SEED_ADDR    0x0f000u /* setup_data node with a random seed */
+#define BOOT_CMDLINE_ADDR 0x20000u
+#define BOOT_CMDLINE_MAX  0x10000u /* with the terminating NUL */
+#define BOOT_LOW_END      0x30000u /* below: taken; from here to the EBDA: free */
+#define BOOT_EBDA_ADDR    0x9fc00u
+#define BOOT_HOLE_ADDR    0xa0000u /* VGA memory, then option ROMs */
+#define BOOT_BIOS_ADDR    0xe0000u /* ACPI tables, reserved in the memory map */
+#define BOOT_HIGH_ADDR    0x100000u
+
+/* Types of a memory range, ACPI 6.4 table 15.4 */
+enum boot_range_type {
+	BOOT_RAM = 1,
+	BOOT_RESERVED = 2,
+	BOOT_ACPI = 3,
+	BOOT_ACPI_NVS = 4,
+};
+
+struct boot_range {
+	uint64_t addr, size;
+	enum boot_range_type type;
+};
+
+enum boot_entry {
+	BOOT_ENTRY_AUTO,  /* boot protocol for Linux, PVH for whoever else has it */
+	BOOT_ENTRY_LINUX, /* boot protocol */
+	BOOT_ENTRY_PVH,   /* only with an ELF that has the note */
+};
+
+struct boot_input {
+	const char *kernel;   /* path */
+	const char *initrd;   /* path or NULL */
+	const char *cmdline;  /* bytes as they are, NULL for none */
+	bool host_decompress; /* decompress the payload of a bzImage here and enter it directly */
+	enum boot_entry entry;
+	uint64_t acpi_rsdp; /* guest-physical address, 0 for none */
+	/*
+	 * What the memory map says beyond RAM and the BIOS area, for example the
+	 * PCI configuration window. Kernel and initrd keep off these ranges.
+	 */
+	const struct boot_range *reserved;
+	unsigned nr_reserved;
+	/* Goes to the guest's random number generator (SETUP_RNG_SEED); NULL for none. */
+	const uint8_t *rng_seed; /* BOOT_SEED_SIZE bytes */
+};
+
+#define BOOT_SEED_SIZE 32u
+
+/*
+ * Loads the guest. @mem must be all zero below 4 GiB outside @in->reserved and
+ * the BIOS area, as it is after guest_memory_create() or _clear(). On success
+ * fills all of @state (what the boot protocol does not speak of gets its value
+ * after power-on; tsc_offset is 0) and returns 0. Else returns a negative errno,
+ * and @err holds one line without newline and without the program's name, which
+ * says which file, what is wrong and what helps; guest memory is then in part
+ * written, @state untouched.
+ *
+ * The files are opened anew by every call, nothing stays open or cached: a
+ * reset of the guest calls boot_load() again and so starts what is in the file
+ * then, like a machine that boots from a disk.
+ */
+int boot_load(struct guest_memory *mem, const struct boot_input *in, struct x86_state *state, char *err,
+	      size_t errlen);
+
+/*
+ * The same with the images in memory; @in->kernel and @in->initrd only serve as
+ * names in messages. @initrd may be NULL. For tests and fuzzing.
+ */
+int boot_load_bytes(struct guest_memory *mem, const struct boot_input *in, const void *kernel,
+		    size_t kernel_len, const void *initrd, size_t initrd_len, struct x86_state *state,
+		    char *err, size_t errlen);
+
+#endif

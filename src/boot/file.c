@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Reading images. Read, not mapped: a file that shrinks while we look at it is
+ * then a short read with a message, not a SIGBUS.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "boot/job.h"
+
+#define CHUNK 65536u
+#define PAGE  4096u
+
+int boot_file_open(struct boot_job *job, struct boot_file *f, const char *name)
+{
+	struct stat st;
+	int error;
+
+	*f = (struct boot_file){ .name = name };
+	/* NONBLOCK: a FIFO without writer must not hang us before we can refuse it. */
+	f->fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (f->fd < 0)
+		return boot_fail(job, errno, "%s: cannot open: %s", name, strerror(errno));
+
+	if (fstat(f->fd, &st) < 0)
+		error = boot_fail(job, errno, "%s: cannot read: %s", name, strerror(errno));
+	else if (S_ISDIR(st.st_mode))
+		error = boot_fail(job, EISDIR, "%s: is a directory", name);
+	else if (!S_ISREG(st.st_mode))
+		error = boot_fail(job, EINVAL, "%s: is not a regular file", name);
+	else if (!st.st_size)
+		error = boot_fail(job, EINVAL, "%s: file is empty", name);
+	else
+		error = 0;
+
+	if (error)
+		boot_file_close(f);
+	else
+		f->size = (uint64_t)st.st_size;
+	return error;
+}
+
+void boot_file_close(struct boot_file *f)
+{
+	if (f->fd >= 0)
+		close(f->fd);
+	f->fd = -1;
+}
+
+static int check_range(struct boot_job *job, const struct boot_file *f, uint64_t off, uint64_t len,
+		       const char *what)
+{
+	if (off <= f->size && len <= f->size - off)
+		return 0;
+	return boot_fail(job, EINVAL,
+			 "%s: truncated in the %s (file has %llu bytes, %s lies at %llu, length %llu)",
+			 f->name, what, (unsigned long long)f->size, what, (unsigned long long)off,
+			 (unsigned long long)len);
+}
+
+static int read_all(struct boot_job *job, const struct boot_file *f, uint64_t off, uint8_t *buf, size_t len,
+		    const char *what)
+{
+	while (len) {
+		ssize_t n = pread(f->fd, buf, len, (off_t)off);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return boot_fail(job, errno, "%s: cannot read the %s: %s", f->name, what,
+					 strerror(errno));
+		if (!n)
+			return boot_fail(job, EIO, "%s: file shrank while being read", f->name);
+		buf += n;
+		off += (uint64_t)n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int boot_file_read(struct boot_job *job, const struct boot_file *f, uint64_t off, void *buf, size_t len,
+		   const char *what)
+{
+	int error = check_range(job, f, off, len, what);
+
+	if (error)
+		return error;
+	if (f->fd >= 0)
+		return read_all(job, f, off, buf, len, what);
+	memcpy(buf, f->data + off, len);
+	return 0;
+}
+
+static bool all_zero(const uint8_t *p, size_t len)
+{
+	return !len || (!p[0] && !memcmp(p, p + 1, len - 1));
+}
+
+static void copy_sparse(uint8_t *dst, const uint8_t *src, size_t len)
+{
+	while (len) {
+		/* Up to the end of the page of the destination. */
+		size_t n = PAGE - (uintptr_t)dst % PAGE;
+
+		if (n > len)
+			n = len;
+		if (!all_zero(src, n))
+			memcpy(dst, src, n);
+		dst += n;
+		src += n;
+		len -= n;
+	}
+}
+
+int boot_file_place(struct boot_job *job, const struct boot_file *f, uint64_t off, uint8_t *dst, uint64_t len,
+		    const char *what)
+{
+	uint8_t *chunk;
+	int error = check_range(job, f, off, len, what);
+
+	if (error)
+		return error;
+	if (f->fd < 0) {
+		copy_sparse(dst, f->data + off, len);
+		return 0;
+	}
+
+	chunk = malloc(CHUNK);
+	if (!chunk)
+		return boot_fail(job, ENOMEM, "%s: out of memory", f->name);
+	while (len && !error) {
+		size_t n = len < CHUNK ? len : CHUNK;
+
+		error = read_all(job, f, off, chunk, n, what);
+		if (!error)
+			copy_sparse(dst, chunk, n);
+		off += n;
+		dst += n;
+		len -= n;
+	}
+	free(chunk);
+	return error;
+}

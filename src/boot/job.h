@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the parts of the loader share: one boot_load() is one struct boot_job.
+ */
+#ifndef LGUEST_BOOT_JOB_H
+#define LGUEST_BOOT_JOB_H
+
+#include <asm/bootparam.h>
+
+#include "boot/boot.h"
+#include "memory.h"
+
+/*
+ * An image: a file, or bytes in memory. Everything reads through
+ * boot_file_read() and boot_file_place(), so a file of 700 MB with debug
+ * information never gets copied as a whole.
+ */
+struct boot_file {
+	const char *name;    /* for messages */
+	int fd;              /* -1: @data counts */
+	const uint8_t *data; /* not owned */
+	uint64_t size;
+};
+
+/* A guest-physical range in use, end exclusive. @what is a string constant. */
+struct boot_claim {
+	uint64_t start, end;
+	const char *what;
+};
+
+#define BOOT_MAX_CLAIMS 128
+
+enum boot_mode { BOOT_MODE_LINUX64, BOOT_MODE_LINUX32, BOOT_MODE_PVH };
+
+struct boot_job {
+	struct guest_memory *mem;
+	const struct boot_input *in;
+	char *err;
+	size_t errlen;
+
+	unsigned nr_claims;
+	struct boot_claim claim[BOOT_MAX_CLAIMS];
+
+	/* Found out from the kernel image */
+	enum boot_mode mode;
+	uint64_t entry;          /* guest-physical */
+	struct setup_header hdr; /* the image's own, or one made up for a vmlinux */
+	uint64_t cmdline_max;    /* bytes without the NUL */
+
+	uint64_t initrd_addr, initrd_size; /* size 0: none */
+};
+
+/* Writes the message, returns -@error. */
+int boot_fail(struct boot_job *job, int error, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/*
+ * Takes [@addr, @addr + @size) of low RAM for @what. Fails, with a message that
+ * begins with @name, when it is not all RAM or somebody has a part of it.
+ */
+int boot_claim(struct boot_job *job, const char *name, uint64_t addr, uint64_t size, const char *what);
+
+/* file.c. Messages are complete; the caller only passes the error on. */
+int boot_file_open(struct boot_job *job, struct boot_file *f, const char *name);
+void boot_file_close(struct boot_file *f);
+/* @what names the part for the message about a truncated file. */
+int boot_file_read(struct boot_job *job, const struct boot_file *f, uint64_t off, void *buf, size_t len,
+		   const char *what);
+/*
+ * Copies to guest memory that is zero: pages of zeroes in the file are left
+ * alone, so that the host need not allocate them.
+ */
+int boot_file_place(struct boot_job *job, const struct boot_file *f, uint64_t off, uint8_t *dst, uint64_t len,
+		    const char *what);
+
+/* bzimage.c, elf.c: fill mode, entry, hdr, cmdline_max. */
+int boot_load_bzimage(struct boot_job *job, const struct boot_file *f);
+int boot_load_elf(struct boot_job *job, const struct boot_file *f);
+
+/*
+ * decompress.c: the @len bytes of a kernel's payload; *@out is for the caller
+ * to release with boot_decompress_free().
+ */
+int boot_decompress(struct boot_job *job, const char *name, const uint8_t *in, size_t len, uint8_t **out,
+		    size_t *outlen);
+void boot_decompress_free(uint8_t *out, size_t outlen);
+
+/* e820.c: returns the number of entries, at most @max, or a negative errno with a message. */
+int boot_memory_map(struct boot_job *job, struct boot_e820_entry *map, unsigned max);
+
+/* params.c, pvh.c: write the structure that the kernel's entry point gets. */
+int boot_write_params(struct boot_job *job);
+int boot_write_pvh(struct boot_job *job);
+
+/* entry.c: GDT, page tables, CPU state. */
+void boot_cpu_state(struct boot_job *job, struct x86_state *state);
+
+#endif

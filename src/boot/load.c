@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Loading a guest, in the order of things:
+ *
+ *   load.c        what kind of image is it? then the steps below
+ *   bzimage.c     a bzImage: header, payload or stub
+ *   decompress.c    its payload, with the real libraries
+ *   elf.c         a vmlinux: segments, notes, entry point
+ *   (here)        command line and initrd
+ *   params.c      boot_params for the Linux entries; pvh.c: hvm_start_info
+ *   e820.c          with the memory map
+ *   entry.c       GDT, identity map, registers
+ *
+ * Everything that goes into guest memory is claimed first, so two things never
+ * lie on top of each other, whatever addresses an image asks for.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "boot/job.h"
+#include "cpu/state.h"
+
+int boot_fail(struct boot_job *job, int error, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(job->err, job->errlen, fmt, ap);
+	va_end(ap);
+	return -error;
+}
+
+static const struct boot_claim *find_overlap(const struct boot_job *job, uint64_t start, uint64_t end)
+{
+	for (unsigned i = 0; i < job->nr_claims; i++)
+		if (start < job->claim[i].end && job->claim[i].start < end)
+			return &job->claim[i];
+	return NULL;
+}
+
+static int add_claim(struct boot_job *job, uint64_t start, uint64_t end, const char *what)
+{
+	if (job->nr_claims == BOOT_MAX_CLAIMS)
+		return boot_fail(job, E2BIG, "%s: more than %u parts to load", job->in->kernel,
+				 BOOT_MAX_CLAIMS);
+	job->claim[job->nr_claims++] = (struct boot_claim){ start, end, what };
+	return 0;
+}
+
+int boot_claim(struct boot_job *job, const char *name, uint64_t addr, uint64_t size, const char *what)
+{
+	const struct boot_claim *other;
+	uint64_t end;
+
+	if (__builtin_add_overflow(addr, size, &end) || end > GUEST_LOW_MAX)
+		return boot_fail(job, EINVAL,
+				 "%s: %s at 0x%llx, length 0x%llx, is outside of what can be RAM (0..0x%llx)",
+				 name, what, (unsigned long long)addr, (unsigned long long)size,
+				 GUEST_LOW_MAX);
+	if (end > job->mem->low_size)
+		return boot_fail(
+			job, ENOMEM,
+			"%s: %s needs memory up to 0x%llx, the guest has %llu MiB (give it at least %llu)",
+			name, what, (unsigned long long)end, (unsigned long long)job->mem->size >> 20,
+			(unsigned long long)(end + 0xfffff) >> 20);
+	other = find_overlap(job, addr, end);
+	if (other)
+		return boot_fail(job, EINVAL, "%s: %s at 0x%llx..0x%llx overlaps the %s at 0x%llx..0x%llx",
+				 name, what, (unsigned long long)addr, (unsigned long long)end, other->what,
+				 (unsigned long long)other->start, (unsigned long long)other->end);
+	return add_claim(job, addr, end, what);
+}
+
+static int claim_fixed(struct boot_job *job)
+{
+	int error;
+
+	if (job->mem->low_size < 2u << 20)
+		return boot_fail(job, ENOMEM,
+				 "memory: %llu KiB are too few to load anything (give the guest more)",
+				 (unsigned long long)job->mem->size >> 10);
+	add_claim(job, 0, BOOT_LOW_END, "boot structures");
+	add_claim(job, BOOT_EBDA_ADDR, BOOT_HIGH_ADDR, "BIOS area");
+	for (unsigned i = 0; i < job->in->nr_reserved; i++) {
+		const struct boot_range *r = &job->in->reserved[i];
+		uint64_t end;
+
+		if (__builtin_add_overflow(r->addr, r->size, &end))
+			return boot_fail(job, EINVAL, "memory map: reserved range at 0x%llx wraps",
+					 (unsigned long long)r->addr);
+		error = add_claim(job, r->addr, end, "reserved range");
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
+static int load_kernel(struct boot_job *job, const struct boot_file *f)
+{
+	uint8_t head[0x206] = { 0 };
+	size_t n = f->size < sizeof(head) ? f->size : sizeof(head);
+	int error = boot_file_read(job, f, 0, head, n, "header");
+
+	if (error)
+		return error;
+	if (!memcmp(head, "\177ELF", 4))
+		return boot_load_elf(job, f);
+	/* The magic of the boot sector and the one of the setup header; boot protocol, "The real-mode kernel header" */
+	if (head[0x1fe] == 0x55 && head[0x1ff] == 0xaa && !memcmp(head + 0x202, "HdrS", 4))
+		return boot_load_bzimage(job, f);
+	return boot_fail(job, ENOEXEC, "%s: not a kernel: neither a bzImage nor an ELF file", f->name);
+}
+
+static int write_cmdline(struct boot_job *job)
+{
+	const char *cmdline = job->in->cmdline ? job->in->cmdline : "";
+	size_t len = strlen(cmdline);
+	uint64_t max = job->cmdline_max < BOOT_CMDLINE_MAX - 1 ? job->cmdline_max : BOOT_CMDLINE_MAX - 1;
+	char *p;
+
+	if (len > max)
+		return boot_fail(job, E2BIG, "command line: %zu bytes, but this kernel takes at most %llu",
+				 len, (unsigned long long)max);
+	p = guest_range(job->mem, BOOT_CMDLINE_ADDR, len + 1);
+	if (!p)
+		return boot_fail(job, ENOMEM, "command line: no room in guest memory");
+	memcpy(p, cmdline, len + 1);
+	return 0;
+}
+
+/*
+ * As high as the kernel can reach (initrd_addr_max), to stay out of the way of
+ * what it allocates first, and in low RAM, which the 4 GiB that we map cover.
+ */
+static int load_initrd(struct boot_job *job, const struct boot_file *f)
+{
+	uint64_t top = (uint64_t)job->hdr.initrd_addr_max + 1, addr;
+	const struct boot_claim *other;
+	int error;
+
+	if (top > job->mem->low_size)
+		top = job->mem->low_size;
+	for (;;) {
+		if (top < f->size || top - f->size < BOOT_HIGH_ADDR)
+			return boot_fail(
+				job, ENOMEM,
+				"%s: initrd of %llu KiB does not fit into %llu MiB of memory beside the kernel (give the guest more)",
+				f->name, (unsigned long long)(f->size + 1023) >> 10,
+				(unsigned long long)job->mem->size >> 20);
+		addr = (top - f->size) & ~(uint64_t)4095;
+		other = find_overlap(job, addr, addr + f->size);
+		if (!other)
+			break;
+		top = other->start;
+	}
+
+	error = boot_claim(job, f->name, addr, f->size, "initrd");
+	if (!error)
+		error = boot_file_place(job, f, 0, guest_range(job->mem, addr, f->size), f->size, "initrd");
+	job->initrd_addr = addr;
+	job->initrd_size = f->size;
+	return error;
+}
+
+static int load_all(struct boot_job *job, const struct boot_file *kernel, const struct boot_file *initrd,
+		    struct x86_state *state)
+{
+	int error = claim_fixed(job);
+
+	if (!error)
+		error = load_kernel(job, kernel);
+	if (!error)
+		error = write_cmdline(job);
+	if (!error && initrd)
+		error = load_initrd(job, initrd);
+	if (!error)
+		error = job->mode == BOOT_MODE_PVH ? boot_write_pvh(job) : boot_write_params(job);
+	if (!error)
+		boot_cpu_state(job, state);
+	return error;
+}
+
+int boot_load(struct guest_memory *mem, const struct boot_input *in, struct x86_state *state, char *err,
+	      size_t errlen)
+{
+	struct boot_job job = { .mem = mem, .in = in, .err = err, .errlen = errlen };
+	struct boot_file kernel, initrd;
+	int error;
+
+	error = boot_file_open(&job, &kernel, in->kernel);
+	if (error)
+		return error;
+	if (in->initrd) {
+		error = boot_file_open(&job, &initrd, in->initrd);
+		if (!error) {
+			error = load_all(&job, &kernel, &initrd, state);
+			boot_file_close(&initrd);
+		}
+	} else {
+		error = load_all(&job, &kernel, NULL, state);
+	}
+	boot_file_close(&kernel);
+	return error;
+}
+
+int boot_load_bytes(struct guest_memory *mem, const struct boot_input *in, const void *kernel,
+		    size_t kernel_len, const void *initrd, size_t initrd_len, struct x86_state *state,
+		    char *err, size_t errlen)
+{
+	struct boot_job job = { .mem = mem, .in = in, .err = err, .errlen = errlen };
+	struct boot_file k = { .name = in->kernel, .fd = -1, .data = kernel, .size = kernel_len };
+	struct boot_file i = { .name = in->initrd, .fd = -1, .data = initrd, .size = initrd_len };
+
+	return load_all(&job, &k, initrd ? &i : NULL, state);
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Guest RAM. A memfd rather than anonymous memory: a second mapping of the
+ * same pages, or another process that serves a device, can then share it.
+ * The host kernel fills it page by page when the guest first touches it, so a
+ * guest of 4 GiB costs what it uses.
+ */
+#include "memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+int guest_memory_create(struct guest_memory *mem, uint64_t size)
+{
+	int error;
+
+	*mem = (struct guest_memory){ .fd = -1 };
+	if (!size || size % 4096 || size > GUEST_RAM_MAX)
+		return -EINVAL;
+
+	mem->fd = memfd_create("lguest-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (mem->fd < 0)
+		return -errno;
+	if (ftruncate(mem->fd, (off_t)size) < 0)
+		goto fail;
+	/* Nobody who is ever handed the file can shrink it under our mapping (SIGBUS). */
+	if (fcntl(mem->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		goto fail;
+
+	/* NORESERVE: overcommit is the point of lazy filling. Never executable: guest code runs from copies. */
+	mem->base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, mem->fd, 0);
+	if (mem->base == MAP_FAILED) {
+		mem->base = NULL;
+		goto fail;
+	}
+	/* A core dump of the launcher has no use for the guest's memory. */
+	madvise(mem->base, size, MADV_DONTDUMP);
+
+	mem->size = size;
+	mem->low_size = size < GUEST_LOW_MAX ? size : GUEST_LOW_MAX;
+	mem->high_size = size - mem->low_size;
+	return 0;
+
+fail:
+	error = errno;
+	guest_memory_destroy(mem);
+	return -error;
+}
+
+void guest_memory_destroy(struct guest_memory *mem)
+{
+	if (mem->base)
+		munmap(mem->base, mem->size);
+	if (mem->fd >= 0)
+		close(mem->fd);
+	*mem = (struct guest_memory){ .fd = -1 };
+}
+
+int guest_memory_clear(struct guest_memory *mem)
+{
+	/* A hole reads as zero, in every mapping of the file, and owns no pages. */
+	if (fallocate(mem->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)mem->size) < 0)
+		return -errno;
+	return 0;
+}
