@@ -24,7 +24,7 @@
 	X(LGDT, sys_lgdt) X(LIDT, sys_lidt) X(SGDT, sys_sgdt) X(SIDT, sys_sidt) \
 	X(LLDT, sys_lldt) X(SLDT, sys_sldt) X(LTR, sys_ltr) X(STR, sys_str) \
 	/* control transfers: sys_transfer.c */ \
-	X(JMP_FAR, sys_jmp_far)              /* imm = offset, aux = selector; or mem */ \
+	X(JMP_FAR, sys_jmp_far)              /* mem; ptr16:32 is read from bytes[] */ \
 	X(CALL_FAR, sys_call_far) \
 	X(RET_FAR, sys_ret_far)              /* imm = bytes to release */ \
 	X(IRET, sys_iret) \
@@ -136,5 +136,23 @@ int soft_push(struct soft_cpu *c, uint64_t *sp, unsigned size, uint64_t val);
 int soft_pop(struct soft_cpu *c, uint64_t *sp, unsigned size, uint64_t *val);
 /* Writes RSP with the width of the current stack segment. */
 void cpu_set_sp(struct soft_cpu *c, uint64_t sp);
+
+/*
+ * A handler is done and may have changed the mode word: recomputes it, and
+ * if it did change ends the block behind this instruction.
+ */
+enum soft_next sysop_mode_changed(struct soft_cpu *c);
+
+/* 48-bit canonical form (no LA57). */
+static inline bool soft_canonical(uint64_t lin)
+{
+	return (uint64_t)((int64_t)(lin << 16) >> 16) == lin;
+}
+
+/* SGDT, SIDT, SLDT, STR, SMSW outside of CPL 0 (SDM vol. 3, 2.5, CR4.UMIP). */
+static inline bool sysop_umip(const struct soft_cpu *c)
+{
+	return c->cpl && (c->s.cr4 & CR4_UMIP);
+}
 
 #endif
