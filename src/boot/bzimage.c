@@ -13,7 +13,6 @@
  * stub is loaded and entered.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "boot/job.h"
@@ -97,7 +96,7 @@ static int load_payload(struct boot_job *job, const struct boot_file *f, const s
 			job, EINVAL,
 			"%s: truncated in the payload (its header asks for 0x%x bytes at 0x%x, there are 0x%llx)",
 			f->name, hdr->payload_length, hdr->payload_offset, (unsigned long long)bz->code_len);
-	packed = malloc(len);
+	packed = boot_buffer_new(len);
 	if (!packed)
 		return boot_fail(job, ENOMEM, "%s: out of memory", f->name);
 	error = boot_file_read(job, f, bz->code_off + hdr->payload_offset, packed, len, "payload");
@@ -121,9 +120,8 @@ static int load_payload(struct boot_job *job, const struct boot_file *f, const s
 	else
 		error = boot_load_elf(job, &elf);
 out:
-	if (unpacked)
-		boot_decompress_free(unpacked, size);
-	free(packed);
+	boot_buffer_free(unpacked, size);
+	boot_buffer_free(packed, len);
 	return error;
 }
 

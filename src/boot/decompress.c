@@ -11,7 +11,6 @@
 #include <endian.h>
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include <lz4.h>
 #include <lzma.h>
@@ -139,13 +138,11 @@ int boot_decompress(struct boot_job *job, const char *name, const uint8_t *in, s
 		return boot_fail(job, EINVAL, "%s: corrupt %s payload: claims to unpack to %u bytes", name,
 				 f->name, size);
 
-	/* Not malloc: the pages go back to the host at once, they would count as ours for good. */
-	buf = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (buf == MAP_FAILED)
+	buf = boot_buffer_new(size);
+	if (!buf)
 		return boot_fail(job, ENOMEM, "%s: no memory to unpack the payload", name);
-	madvise(buf, size, MADV_HUGEPAGE);
 	if (!f->unpack(in, len - f->size_bytes, buf, size)) {
-		munmap(buf, size);
+		boot_buffer_free(buf, size);
 		return boot_fail(job, EINVAL, "%s: corrupt payload (%s)", name, f->name);
 	}
 	*out = buf;
@@ -153,7 +150,9 @@ int boot_decompress(struct boot_job *job, const char *name, const uint8_t *in, s
 	return 0;
 }
 
-void boot_decompress_free(uint8_t *out, size_t outlen)
+const char *boot_compression_name(const uint8_t *in, size_t len)
 {
-	munmap(out, outlen);
+	const struct format *f = find_format(in, len);
+
+	return f ? f->name : NULL;
 }

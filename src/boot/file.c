@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -144,4 +145,21 @@ int boot_file_place(struct boot_job *job, const struct boot_file *f, uint64_t of
 	}
 	free(chunk);
 	return error;
+}
+
+uint8_t *boot_buffer_new(size_t len)
+{
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	/* Page faults would be a third of the time of unpacking a kernel. */
+	madvise(p, len, MADV_HUGEPAGE);
+	return p;
+}
+
+void boot_buffer_free(uint8_t *buf, size_t len)
+{
+	if (buf)
+		munmap(buf, len);
 }

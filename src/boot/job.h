@@ -77,12 +77,21 @@ int boot_load_bzimage(struct boot_job *job, const struct boot_file *f);
 int boot_load_elf(struct boot_job *job, const struct boot_file *f);
 
 /*
- * decompress.c: the @len bytes of a kernel's payload; *@out is for the caller
- * to release with boot_decompress_free().
+ * file.c: memory for a large image, zeroed. Not malloc(), which likes to keep
+ * such blocks: its pages go back to the host when it is freed. NULL when there
+ * is none.
+ */
+uint8_t *boot_buffer_new(size_t len);
+void boot_buffer_free(uint8_t *buf, size_t len);
+
+/*
+ * decompress.c: unpacks the @len bytes of a kernel's payload into a new buffer,
+ * which is the caller's to free.
  */
 int boot_decompress(struct boot_job *job, const char *name, const uint8_t *in, size_t len, uint8_t **out,
 		    size_t *outlen);
-void boot_decompress_free(uint8_t *out, size_t outlen);
+/* What the bytes are packed with, by their magic, or NULL. */
+const char *boot_compression_name(const uint8_t *in, size_t len);
 
 /* e820.c: returns the number of entries, at most @max, or a negative errno with a message. */
 int boot_memory_map(struct boot_job *job, struct boot_e820_entry *map, unsigned max);

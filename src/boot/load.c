@@ -22,6 +22,9 @@
 #include "boot/job.h"
 #include "cpu/state.h"
 
+/* Up to the end of the magic in the setup header of a bzImage */
+#define HEAD_SIZE 0x206u
+
 int boot_fail(struct boot_job *job, int error, const char *fmt, ...)
 {
 	va_list ap;
@@ -97,9 +100,23 @@ static int claim_fixed(struct boot_job *job)
 	return 0;
 }
 
+static int not_a_kernel(struct boot_job *job, const char *name, const uint8_t *head, uint64_t size)
+{
+	const char *packed = boot_compression_name(head, HEAD_SIZE);
+
+	if (packed)
+		return boot_fail(job, ENOEXEC,
+				 "%s: not a kernel, but a file packed with %s (unpack it first)", name,
+				 packed);
+	if (size < HEAD_SIZE)
+		return boot_fail(job, ENOEXEC, "%s: not a kernel: file has only %llu bytes", name,
+				 (unsigned long long)size);
+	return boot_fail(job, ENOEXEC, "%s: not a kernel: neither a bzImage nor an ELF file", name);
+}
+
 static int load_kernel(struct boot_job *job, const struct boot_file *f)
 {
-	uint8_t head[0x206] = { 0 };
+	uint8_t head[HEAD_SIZE] = { 0 };
 	size_t n = f->size < sizeof(head) ? f->size : sizeof(head);
 	int error = boot_file_read(job, f, 0, head, n, "header");
 
@@ -107,10 +124,10 @@ static int load_kernel(struct boot_job *job, const struct boot_file *f)
 		return error;
 	if (!memcmp(head, "\177ELF", 4))
 		return boot_load_elf(job, f);
-	/* The magic of the boot sector and the one of the setup header; boot protocol, "The real-mode kernel header" */
+	/* The magic of the boot sector and the one of the setup header; boot.rst, "The real-mode kernel header" */
 	if (head[0x1fe] == 0x55 && head[0x1ff] == 0xaa && !memcmp(head + 0x202, "HdrS", 4))
 		return boot_load_bzimage(job, f);
-	return boot_fail(job, ENOEXEC, "%s: not a kernel: neither a bzImage nor an ELF file", f->name);
+	return not_a_kernel(job, f->name, head, f->size);
 }
 
 static int write_cmdline(struct boot_job *job)
