@@ -88,6 +88,7 @@ elif [ -x /etc/session ]; then
 	/etc/session
 	echo "lguest: session ended with status $?"
 else
+	echo "Type 'exit' to power off."
 	# A session of its own with the real tty as controlling terminal: /dev/console cannot be one.
 	setsid cttyhack sh -l
 fi
