@@ -34,7 +34,7 @@ struct bus_range {
 #define BUS_MAX_RANGES 96
 
 struct bus {
-	const char *name;    /* for messages: "port" or "address" */
+	const char *name;                       /* for messages: "port" or "address" */
 	struct bus_range range[BUS_MAX_RANGES]; /* sorted by base, disjoint */
 	unsigned count;
 	bool verbose;

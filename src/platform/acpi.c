@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * RSDP -> XSDT -> FADT (-> DSDT), MADT. ACPI 6.4; section numbers beside the
+ * structures.
+ *
+ * The platform is "hardware-reduced" (ACPI 3.11.1): no SCI, no PM timer, no
+ * fixed event blocks. Linux then also does without the legacy interrupt
+ * controller and the PIT: no probing, no calibration against them, no
+ * check whether IRQ 0 works through the I/O APIC. What is left is exactly
+ * what we have: local APIC, I/O APIC, TSC-deadline timer.
+ */
+#include "platform/acpi.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "memory.h"
+#include "platform/ioapic.h"
+#include "platform/lapic.h"
+#include "platform/power.h"
+#include "platform/rtc.h"
+
+/* Compiled from dsdt.asl while building: static const unsigned char dsdt_aml_code[]. */
+#include "platform/dsdt_aml.h"
+
+#define packed __attribute__((packed))
+
+#define MAX_VCPUS 255 /* xAPIC ids; more want x2APIC entries in the MADT */
+
+struct acpi_header { /* 5.2.6 */
+	char signature[4];
+	uint32_t length;
+	uint8_t revision;
+	uint8_t checksum;
+	char oem_id[6];
+	char oem_table_id[8];
+	uint32_t oem_revision;
+	char creator_id[4];
+	uint32_t creator_revision;
+} packed;
+
+struct acpi_rsdp { /* 5.2.5.3 */
+	char signature[8];
+	uint8_t checksum; /* of the first 20 bytes */
+	char oem_id[6];
+	uint8_t revision;
+	uint32_t rsdt_address;
+	uint32_t length;
+	uint64_t xsdt_address;
+	uint8_t extended_checksum;
+	uint8_t reserved[3];
+} packed;
+
+struct acpi_gas { /* 5.2.3.2 */
+	uint8_t space, bit_width, bit_offset, access_size;
+	uint64_t address;
+} packed;
+
+#define SPACE_IO    1
+#define ACCESS_BYTE 1
+
+struct acpi_fadt { /* 5.2.9; the fields that hardware-reduced ACPI ignores are lumped together */
+	struct acpi_header header;
+	uint32_t firmware_ctrl, dsdt;
+	uint8_t reserved;
+	uint8_t preferred_pm_profile;
+	uint8_t fixed_hardware[62]; /* SCI_INT .. MON_ALRM without CENTURY */
+	uint8_t century;
+	uint16_t iapc_boot_arch;
+	uint8_t reserved2;
+	uint32_t flags;
+	struct acpi_gas reset_reg;
+	uint8_t reset_value;
+	uint16_t arm_boot_arch;
+	uint8_t minor_version;
+	uint64_t x_firmware_ctrl, x_dsdt;
+	struct acpi_gas x_fixed_hardware[8];
+	struct acpi_gas sleep_control, sleep_status;
+	char hypervisor_vendor[8];
+} packed;
+
+_Static_assert(offsetof(struct acpi_fadt, century) == 108, "FADT layout");
+_Static_assert(offsetof(struct acpi_fadt, reset_reg) == 116, "FADT layout");
+_Static_assert(offsetof(struct acpi_fadt, x_dsdt) == 140, "FADT layout");
+_Static_assert(sizeof(struct acpi_fadt) == 276, "FADT layout");
+
+/* Table 5-10: our 8042 is for resets, no driver should look for a keyboard. */
+#define BOOT_ARCH_NO_VGA 0x0004
+
+/* Table 5-11 */
+#define FADT_WBINVD          (1u << 0)
+#define FADT_PWR_BUTTON      (1u << 4) /* not a fixed-hardware one */
+#define FADT_SLP_BUTTON      (1u << 5)
+#define FADT_FIX_RTC         (1u << 6) /* RTC wake not in fixed hardware */
+#define FADT_RESET_REG_SUP   (1u << 10)
+#define FADT_HEADLESS        (1u << 12)
+#define FADT_HW_REDUCED_ACPI (1u << 20)
+
+struct acpi_madt { /* 5.2.12 */
+	struct acpi_header header;
+	uint32_t lapic_address;
+	uint32_t flags; /* PCAT_COMPAT clear: no 8259 */
+} packed;
+
+struct madt_lapic { /* 5.2.12.2 */
+	uint8_t type, length, uid, apic_id;
+	uint32_t flags;
+} packed;
+
+struct madt_ioapic { /* 5.2.12.3 */
+	uint8_t type, length, id, reserved;
+	uint32_t address, gsi_base;
+} packed;
+
+#define MADT_LAPIC   0
+#define MADT_IOAPIC  1
+#define MADT_ENABLED 1
+
+/* Where the next table goes. */
+struct builder {
+	uint8_t *area; /* host address of ACPI_TABLES_BASE */
+	uint32_t used;
+};
+
+static uint8_t checksum(const void *data, size_t len)
+{
+	const uint8_t *byte = data;
+	uint8_t sum = 0;
+
+	for (size_t i = 0; i < len; i++)
+		sum += byte[i];
+	return (uint8_t)-sum;
+}
+
+/* Zeroed room for a table, 16-byte aligned; NULL when the area is full. */
+static void *reserve(struct builder *b, uint32_t len, uint64_t *addr)
+{
+	uint32_t at = (b->used + 15) & ~15u;
+
+	if (len > ACPI_TABLES_END - ACPI_TABLES_BASE - at)
+		return NULL;
+	b->used = at + len;
+	*addr = ACPI_TABLES_BASE + at;
+	return memset(b->area + at, 0, len);
+}
+
+static void finish(struct acpi_header *h, const char *signature, uint8_t revision, uint32_t length)
+{
+	memcpy(h->signature, signature, 4);
+	h->length = length;
+	h->revision = revision;
+	memcpy(h->oem_id, "LGUEST", 6);
+	memcpy(h->oem_table_id, "LGUESTPC", 8);
+	h->oem_revision = 1;
+	memcpy(h->creator_id, "LGST", 4);
+	h->creator_revision = 1;
+	h->checksum = 0;
+	h->checksum = checksum(h, length);
+}
+
+static uint64_t build_dsdt(struct builder *b)
+{
+	uint64_t addr;
+	void *dsdt = reserve(b, sizeof(dsdt_aml_code), &addr);
+
+	if (!dsdt)
+		return 0;
+	memcpy(dsdt, dsdt_aml_code, sizeof(dsdt_aml_code));
+	return addr;
+}
+
+static struct acpi_gas io_byte(uint16_t port)
+{
+	return (struct acpi_gas){
+		.space = SPACE_IO, .bit_width = 8, .access_size = ACCESS_BYTE, .address = port
+	};
+}
+
+static uint64_t build_fadt(struct builder *b, uint64_t dsdt)
+{
+	uint64_t addr;
+	struct acpi_fadt *f = reserve(b, sizeof(*f), &addr);
+
+	if (!f)
+		return 0;
+	f->dsdt = (uint32_t)dsdt;
+	f->x_dsdt = dsdt;
+	f->century = RTC_CENTURY;
+	f->iapc_boot_arch = BOOT_ARCH_NO_VGA;
+	f->flags = FADT_WBINVD | FADT_PWR_BUTTON | FADT_SLP_BUTTON | FADT_FIX_RTC | FADT_RESET_REG_SUP |
+		   FADT_HEADLESS | FADT_HW_REDUCED_ACPI;
+	f->reset_reg = io_byte(POWER_RESET_PORT);
+	f->reset_value = POWER_RESET_VALUE;
+	f->minor_version = 4;
+	f->sleep_control = io_byte(POWER_SLEEP_PORT);
+	f->sleep_status = io_byte(POWER_SLEEP_PORT + 1);
+	memcpy(f->hypervisor_vendor, "LGUEST\0", 8);
+	finish(&f->header, "FACP", 6, sizeof(*f));
+	return addr;
+}
+
+static uint64_t build_madt(struct builder *b, unsigned vcpus)
+{
+	uint32_t len = (uint32_t)(sizeof(struct acpi_madt) + vcpus * sizeof(struct madt_lapic) +
+				  sizeof(struct madt_ioapic));
+	uint64_t addr;
+	struct acpi_madt *m = reserve(b, len, &addr);
+	struct madt_lapic *lapic;
+	struct madt_ioapic *ioapic;
+
+	if (!m)
+		return 0;
+	m->lapic_address = LAPIC_DEFAULT_BASE;
+	lapic = (struct madt_lapic *)(m + 1);
+	for (unsigned i = 0; i < vcpus; i++, lapic++)
+		*lapic = (struct madt_lapic){ .type = MADT_LAPIC,
+					      .length = sizeof(*lapic),
+					      .uid = (uint8_t)i,
+					      .apic_id = (uint8_t)i,
+					      .flags = MADT_ENABLED };
+	ioapic = (struct madt_ioapic *)lapic;
+	*ioapic = (struct madt_ioapic){ .type = MADT_IOAPIC,
+					.length = sizeof(*ioapic),
+					.address = IOAPIC_BASE };
+	finish(&m->header, "APIC", 5, len);
+	return addr;
+}
+
+static uint64_t build_xsdt(struct builder *b, uint64_t fadt, uint64_t madt)
+{
+	struct {
+		struct acpi_header header;
+		uint64_t entry[2];
+	} packed *x;
+	uint64_t addr;
+
+	x = reserve(b, sizeof(*x), &addr);
+	if (!x)
+		return 0;
+	x->entry[0] = fadt;
+	x->entry[1] = madt;
+	finish(&x->header, "XSDT", 1, sizeof(*x));
+	return addr;
+}
+
+uint64_t acpi_build(const struct guest_memory *mem, unsigned vcpus)
+{
+	struct builder b = { .area = guest_range(mem, ACPI_TABLES_BASE, ACPI_TABLES_END - ACPI_TABLES_BASE) };
+	uint64_t rsdp_addr, dsdt, fadt, madt, xsdt;
+	struct acpi_rsdp *rsdp;
+
+	if (!b.area || vcpus == 0 || vcpus > MAX_VCPUS)
+		return 0;
+	rsdp = reserve(&b, sizeof(*rsdp), &rsdp_addr);
+	dsdt = build_dsdt(&b);
+	fadt = build_fadt(&b, dsdt);
+	madt = build_madt(&b, vcpus);
+	xsdt = build_xsdt(&b, fadt, madt);
+	if (!rsdp || !dsdt || !fadt || !madt || !xsdt)
+		return 0;
+	memcpy(rsdp->signature, "RSD PTR ", 8);
+	memcpy(rsdp->oem_id, "LGUEST", 6);
+	rsdp->revision = 2;
+	rsdp->length = sizeof(*rsdp);
+	rsdp->xsdt_address = xsdt;
+	rsdp->checksum = checksum(rsdp, offsetof(struct acpi_rsdp, length));
+	rsdp->extended_checksum = checksum(rsdp, sizeof(*rsdp));
+	return rsdp_addr;
+}
