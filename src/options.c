@@ -320,14 +320,14 @@ static enum options_result parse_guest(struct parser *p)
 {
 	enum options_result res;
 
-	if (p->next == p->argc)
+	if (p->next >= p->argc)
 		return bad(p,
 			   "no memory size given (lguest [options] <mem-in-mb> <kernel> [kernel args...])");
 	res = parse_memory(p, p->argv[p->next]);
 	if (res != OPTIONS_RUN)
 		return res;
 	p->next++;
-	if (p->next == p->argc)
+	if (p->next >= p->argc)
 		return bad(p, "no kernel given (lguest [options] <mem-in-mb> <kernel> [kernel args...])");
 	p->cfg->kernel = p->argv[p->next++];
 	if (p->cfg->kernel[0] == '-')
