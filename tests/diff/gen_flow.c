@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Control flow inside a case: branches go forward to a label chosen at the
+ * end, or around a short counted loop, so that every case terminates.
+ */
+#include <string.h>
+
+#include "gen.h"
+
+#define EMIT(g, w, ...)                                         \
+	do {                                                    \
+		const uint8_t emit_bytes[] = { __VA_ARGS__ };   \
+		gen_emit(g, emit_bytes, sizeof(emit_bytes), w); \
+	} while (0)
+
+/* The last @size bytes emitted are to become a branch target. */
+static void fixup(struct generator *g, unsigned size, bool absolute)
+{
+	struct fixup *f = &g->fixup[g->nfixups++];
+
+	f->at = (uint16_t)(g->c->len - size);
+	f->size = (uint8_t)size;
+	f->absolute = absolute;
+	f->next = g->c->len;
+	f->first = g->c->ninsns;
+}
+
+/* The next instruction must only be reached by falling into it. */
+static void no_label(struct generator *g)
+{
+	g->labels &= ~(1u << g->c->ninsns);
+}
+
+static void filler(struct generator *g)
+{
+	unsigned k = rnd_n(&g->r, 10);
+
+	no_label(g);
+	if (k < 5)
+		gen_random(g, SPACE_ONE, 1u << CLASS_INT);
+	else if (k < 7)
+		gen_random(g, SPACE_ONE, 1u << CLASS_STACK);
+	else
+		gen_random(g, SPACE_0F, 1u << CLASS_INT);
+}
+
+/* reg = address of a label */
+static unsigned label_to_reg(struct generator *g)
+{
+	unsigned reg;
+
+	do
+		reg = gen_reg(g);
+	while (reg == REG_SP_NUM);
+	if (g->c->ia32) {
+		EMIT(g, 1u << reg, (uint8_t)(0xb8 | reg), 0, 0, 0, 0);
+		fixup(g, 4, true);
+	} else {
+		EMIT(g, 1u << reg, (uint8_t)(0x48 | reg >> 3 << 2), 0x8d, (uint8_t)((reg & 7) << 3 | 5), 0, 0,
+		     0, 0);
+		fixup(g, 4, false);
+	}
+	no_label(g);
+	return reg;
+}
+
+/* op /ext with reg */
+static void group_reg(struct generator *g, unsigned op, unsigned ext, unsigned reg)
+{
+	if (g->c->ia32)
+		EMIT(g, 0, (uint8_t)op, (uint8_t)(0xc0 | ext << 3 | reg));
+	else
+		EMIT(g, 0, (uint8_t)(0x40 | reg >> 3), (uint8_t)op, (uint8_t)(0xc0 | ext << 3 | (reg & 7)));
+}
+
+static void push_reg(struct generator *g, unsigned reg)
+{
+	if (reg >= 8)
+		EMIT(g, 0, 0x41, (uint8_t)(0x50 | (reg & 7)));
+	else
+		EMIT(g, 0, (uint8_t)(0x50 | reg));
+}
+
+/* Jumps or calls through memory below the stack pointer: [rsp - 0x40]. */
+static void indirect_memory(struct generator *g, unsigned ext)
+{
+	unsigned reg = label_to_reg(g);
+
+	if (g->c->ia32)
+		EMIT(g, 0, 0x89, (uint8_t)(0x44 | reg << 3), 0x24, 0xc0);
+	else
+		EMIT(g, 0, (uint8_t)(0x48 | reg >> 3 << 2), 0x89, (uint8_t)(0x44 | (reg & 7) << 3), 0x24,
+		     0xc0);
+	no_label(g);
+	if (rnd_pct(&g->r, 30)) {
+		filler(g);
+		no_label(g);
+	}
+	EMIT(g, ext == 2 ? 0 : 0, 0xff, (uint8_t)(0x44 | ext << 3), 0x24, 0xc0);
+}
+
+static void counted_loop(struct generator *g)
+{
+	unsigned n = 1 + rnd_n(&g->r, 3);
+	uint16_t top;
+	int rel;
+
+	EMIT(g, 1u << 1, 0xb9, (uint8_t)(1 + rnd_n(&g->r, 5)), 0, 0, 0);
+	top = g->c->len;
+	no_label(g);
+	for (unsigned i = 0; i < n; i++) {
+		uint16_t len = g->c->len;
+		uint8_t ninsns = g->c->ninsns;
+		uint32_t dirty = g->dirty;
+
+		g->dirty &= ~2u;
+		filler(g);
+		if (g->dirty & 2) { /* wrote the counter: take it back */
+			g->c->len = len;
+			g->c->ninsns = ninsns;
+			g->c->insn_off[ninsns] = len;
+		}
+		g->dirty |= dirty;
+		no_label(g);
+	}
+	rel = top - (g->c->len + 2);
+	if (rnd_pct(&g->r, 50)) {
+		EMIT(g, 1u << 1, (uint8_t)(0xe0 + rnd_n(&g->r, 3)), (uint8_t)rel);
+		return;
+	}
+	if (g->c->ia32)
+		EMIT(g, 1u << 1, 0x49);
+	else
+		EMIT(g, 1u << 1, 0xff, 0xc9);
+	no_label(g);
+	rel = top - (g->c->len + 2);
+	EMIT(g, 0, 0x75, (uint8_t)rel);
+}
+
+/* call over a jump to a subroutine of one or two instructions */
+static void call_and_ret(struct generator *g)
+{
+	uint16_t jmp_at;
+
+	EMIT(g, 0, 0xe8, 2, 0, 0, 0);
+	no_label(g);
+	EMIT(g, 0, 0xeb, 0);
+	jmp_at = g->c->len;
+	no_label(g);
+	/* Balanced: what the stack pointer is at RET must be what CALL left. */
+	gen_random(g, SPACE_ONE, 1u << CLASS_INT);
+	no_label(g);
+	if (rnd_pct(&g->r, 25))
+		EMIT(g, 0, 0xc2, (uint8_t)(rnd_n(&g->r, 4) * 8), 0);
+	else if (rnd_pct(&g->r, 15))
+		EMIT(g, 0, 0xf3, 0xc3);
+	else
+		EMIT(g, 0, 0xc3);
+	g->c->code[jmp_at - 1] = (uint8_t)(g->c->len - jmp_at);
+}
+
+void gen_branch(struct generator *g)
+{
+	struct rng *r = &g->r;
+	unsigned reg;
+
+	switch (rnd_n(r, 16)) {
+	case 0:
+	case 1:
+	case 2:
+		EMIT(g, 0, (uint8_t)(0x70 | rnd_n(r, 16)), 0);
+		fixup(g, 1, false);
+		break;
+	case 3:
+	case 4:
+		EMIT(g, 0, 0x0f, (uint8_t)(0x80 | rnd_n(r, 16)), 0, 0, 0, 0);
+		fixup(g, 4, false);
+		break;
+	case 5:
+		EMIT(g, 0, 0xeb, 0);
+		fixup(g, 1, false);
+		break;
+	case 6:
+		EMIT(g, 0, 0xe9, 0, 0, 0, 0);
+		fixup(g, 4, false);
+		break;
+	case 7:
+		if (rnd_pct(r, 20))
+			EMIT(g, 1u << 1, 0x67, (uint8_t)(0xe0 + rnd_n(r, 4)), 0);
+		else
+			EMIT(g, 1u << 1, (uint8_t)(0xe0 + rnd_n(r, 4)), 0);
+		fixup(g, 1, false);
+		break;
+	case 8:
+		EMIT(g, 0, 0xe8, 0, 0, 0, 0);
+		fixup(g, 4, false);
+		break;
+	case 9:
+		reg = label_to_reg(g);
+		push_reg(g, reg);
+		no_label(g);
+		EMIT(g, 0, 0xc3);
+		break;
+	case 10:
+		reg = label_to_reg(g);
+		group_reg(g, 0xff, 4, reg);
+		break;
+	case 11:
+		reg = label_to_reg(g);
+		group_reg(g, 0xff, 2, reg);
+		break;
+	case 12: indirect_memory(g, rnd_pct(r, 50) ? 4 : 2); break;
+	case 13:
+	case 14: counted_loop(g); break;
+	default: call_and_ret(g);
+	}
+}
+
+void gen_resolve_fixups(struct generator *g)
+{
+	struct diff_case *c = g->c;
+
+	for (unsigned i = 0; i < g->nfixups; i++) {
+		struct fixup *f = &g->fixup[i];
+		uint16_t to = c->insn_off[c->ninsns];
+		uint32_t val;
+
+		for (unsigned tries = 0; tries < 6; tries++) {
+			unsigned l = f->first + rnd_n(&g->r, c->ninsns - f->first + 1);
+
+			if (!(g->labels >> l & 1) && l != c->ninsns)
+				continue;
+			to = c->insn_off[l];
+			if (f->size == 4 || to - f->next < 128)
+				break;
+		}
+		if (f->size == 1 && to - f->next > 127) {
+			/* Too far for a byte: to the next instruction. */
+			to = f->next;
+		}
+		val = f->absolute ? (uint32_t)(c->va + to) : (uint32_t)(to - f->next);
+		memcpy(c->code + f->at, &val, f->size);
+	}
+}

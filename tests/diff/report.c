@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Compares two outcomes of a case and prints what a person needs to see.
+ */
+#include <string.h>
+
+#include <Zydis/Zydis.h>
+
+#include "cpu/x86.h"
+
+#include "diff.h"
+
+#define FLAGS_COMPARED (FLAG_ARITH | FLAG_TF | FLAG_DF | FLAG_NT | FLAG_RF | FLAG_AC | FLAG_ID)
+
+static const char *const reg_names[16] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+					   "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15" };
+
+static bool differ(FILE *out, const char *what, uint64_t want, uint64_t got)
+{
+	if (want == got)
+		return false;
+	if (out)
+		fprintf(out, "  %-8s native %016llx  guest %016llx\n", what, (unsigned long long)want,
+			(unsigned long long)got);
+	return true;
+}
+
+static uint32_t error_of(const struct outcome *o)
+{
+	/* Linux hides the layout of its own half from user programs: it reports P. */
+	if (o->vector == 14 && o->cr2 >> 47)
+		return o->error | PFERR_P;
+	switch (o->vector) {
+	case 10:
+	case 11:
+	case 12:
+	case 13:
+	case 14:
+	case 17: return o->error;
+	default: return 0;
+	}
+}
+
+static bool differ_fpu(FILE *out, const struct outcome *want, const struct outcome *got)
+{
+	uint8_t w[XSAVE_BYTES], g[XSAVE_BYTES];
+	bool bad = false;
+
+	memcpy(w, want->xsave, sizeof(w));
+	memcpy(g, got->xsave, sizeof(g));
+	xsave_normalise(w);
+	xsave_normalise(g);
+	if (!memcmp(w, g, sizeof(w)))
+		return false;
+	for (unsigned i = 0; i < sizeof(w); i += 8) {
+		uint64_t a, b;
+		char name[16];
+
+		memcpy(&a, w + i, 8);
+		memcpy(&b, g + i, 8);
+		if (a == b)
+			continue;
+		if (i == 0)
+			snprintf(name, sizeof(name), "fcw/fsw");
+		else if (i < 32)
+			snprintf(name, sizeof(name), i == 24 ? "mxcsr" : "fip/fdp");
+		else if (i < 160)
+			snprintf(name, sizeof(name), "st%u.%u", (i - 32) / 16, i / 8 % 2);
+		else if (i < 416)
+			snprintf(name, sizeof(name), "xmm%u.%u", (i - 160) / 16, i / 8 % 2);
+		else
+			snprintf(name, sizeof(name), "ymm%u.%u", (i - 576) / 16, 2 + i / 8 % 2);
+		bad |= differ(out, name, a, b);
+	}
+	return bad;
+}
+
+static uint64_t change_va(uint32_t index)
+{
+	return data_pages[index / 512].va + index % 512 * 8;
+}
+
+static bool differ_memory(FILE *out, const struct outcome *want, const struct outcome *got)
+{
+	unsigned i = 0, j = 0;
+
+	if (want->nchanges == got->nchanges && want->hash == got->hash)
+		return false;
+	if (!out)
+		return true;
+	fprintf(out, "  memory   %u words changed natively, %u in the guest\n", want->nchanges,
+		got->nchanges);
+	for (unsigned lines = 0; lines < 12;) {
+		const struct change *w = i < want->nchanges && i < MAX_CHANGES ? &want->change[i] : NULL;
+		const struct change *g = j < got->nchanges && j < MAX_CHANGES ? &got->change[j] : NULL;
+
+		if (!w && !g)
+			break;
+		if (w && g && w->index == g->index && w->val == g->val) {
+			i++;
+			j++;
+			continue;
+		}
+		lines++;
+		if (w && g && w->index == g->index) {
+			fprintf(out, "  [%llx] native %016llx  guest %016llx\n",
+				(unsigned long long)change_va(w->index), (unsigned long long)w->val,
+				(unsigned long long)g->val);
+			i++;
+			j++;
+		} else if (w && (!g || w->index < g->index)) {
+			fprintf(out, "  [%llx] native %016llx  guest unchanged\n",
+				(unsigned long long)change_va(w->index), (unsigned long long)w->val);
+			i++;
+		} else {
+			fprintf(out, "  [%llx] native unchanged  guest %016llx\n",
+				(unsigned long long)change_va(g->index), (unsigned long long)g->val);
+			j++;
+		}
+	}
+	return true;
+}
+
+bool outcomes_equal(const struct diff_case *c, const struct outcome *want, const struct outcome *got,
+		    FILE *out)
+{
+	bool bad = false;
+
+	bad |= differ(out, "vector", want->vector, got->vector);
+	bad |= differ(out, "error", error_of(want), error_of(got));
+	bad |= differ(out, "cr2", want->cr2, got->cr2);
+	bad |= differ(out, "rip", want->rip, got->rip);
+	bad |= differ(out, "rflags", want->rflags & FLAGS_COMPARED, got->rflags & FLAGS_COMPARED);
+	for (unsigned i = 0; i < (c->ia32 ? 8u : 16u); i++)
+		bad |= differ(out, reg_names[i], want->regs[i], got->regs[i]);
+	bad |= differ(out, "fsbase", want->fsbase, got->fsbase);
+	bad |= differ(out, "gsbase", want->gsbase, got->gsbase);
+	bad |= differ(out, "cs", want->cs, got->cs);
+	bad |= differ(out, "ss", want->ss, got->ss);
+	bad |= differ(out, "ds", want->ds, got->ds);
+	bad |= differ(out, "es", want->es, got->es);
+	bad |= differ_fpu(out, want, got);
+	bad |= differ_memory(out, want, got);
+	return !bad;
+}
+
+void print_case(const struct diff_case *c, FILE *out)
+{
+	ZydisDecoder dec;
+	ZydisFormatter fmt;
+
+	ZydisDecoderInit(&dec, c->ia32 ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32 : ZYDIS_MACHINE_MODE_LONG_64,
+			 c->ia32 ? ZYDIS_STACK_WIDTH_32 : ZYDIS_STACK_WIDTH_64);
+	ZydisFormatterInit(&fmt, ZYDIS_FORMATTER_STYLE_INTEL);
+	fprintf(out, "  --replay=%llx:%llx:%s\n", (unsigned long long)c->seed, (unsigned long long)c->va,
+		families[c->family].name);
+	for (unsigned i = 0; i < c->ninsns; i++) {
+		unsigned at = c->insn_off[i], len = c->insn_off[i + 1] - at;
+		ZydisDecodedInstruction in;
+		ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
+		char text[128] = "?";
+		bool nop = true;
+
+		for (unsigned j = 0; j < len; j++)
+			nop &= c->code[at + j] == 0x90;
+		if (nop)
+			continue;
+		if (ZYAN_SUCCESS(ZydisDecoderDecodeFull(&dec, c->code + at, len, &in, op)))
+			ZydisFormatterFormatInstruction(&fmt, &in, op, in.operand_count_visible, text,
+							sizeof(text), c->va + at, NULL);
+		fprintf(out, "  %llx ", (unsigned long long)c->va + at);
+		for (unsigned j = 0; j < len; j++)
+			fprintf(out, " %02x", c->code[at + j]);
+		fprintf(out, "  %s\n", text);
+	}
+	for (unsigned i = 0; i < (c->ia32 ? 8u : 16u); i++)
+		fprintf(out, "  %s=%llx%s", reg_names[i], (unsigned long long)c->regs[i],
+			i % 4 == 3 ? "\n" : "");
+	fprintf(out, "  rflags=%llx fsbase=%llx gsbase=%llx image=%u%s\n", (unsigned long long)c->rflags,
+		(unsigned long long)c->fsbase, (unsigned long long)c->gsbase, c->image,
+		c->flush ? " flush" : "");
+}
