@@ -261,8 +261,12 @@ void event_fault(struct soft_cpu *c)
 			c->shutdown = true;
 			return;
 		}
-		if (is_double_fault(ev.vector, c->fault.vector))
+		if (is_double_fault(ev.vector, c->fault.vector)) {
+			/* Linux tells a stack overflow from other double faults by CR2. */
+			if (c->fault.vector == VEC_PF)
+				c->s.cr2 = c->fault.cr2;
 			soft_raise(c, VEC_DF, true, 0);
+		}
 	}
 }
 

@@ -15,31 +15,48 @@ struct far_pointer {
 };
 
 /*
- * Opcodes EA and 9A carry the pointer as their last bytes; FF /5 and /3 name
- * memory. AMD knows no m16:64, so REX.W makes no difference.
+ * JMP and CALL ptr16:16/32, opcodes EA and 9A: the pointer is the end of the
+ * instruction. The other form, FF /5 and /3, names memory. 64-bit code has
+ * only that one.
  */
+static bool pointer_is_immediate(const struct soft_cpu *c, const struct sysop *op)
+{
+	if (c->mode & MODE_CS64)
+		return false;
+	for (unsigned i = 0; i < op->len && i < sizeof(op->bytes); i++) {
+		switch (op->bytes[i]) {
+		case 0x26:
+		case 0x2e:
+		case 0x36:
+		case 0x3e:
+		case 0x64:
+		case 0x65:
+		case 0x66:
+		case 0x67:
+		case 0xf0:
+		case 0xf2:
+		case 0xf3: continue;
+		}
+		return op->bytes[i] == 0xea || op->bytes[i] == 0x9a;
+	}
+	return false;
+}
+
+/* AMD knows no m16:64, so REX.W makes no difference. */
 static int read_far_pointer(struct soft_cpu *c, const struct sysop *op, struct far_pointer *p)
 {
 	unsigned size = op->opsize == 2 ? 2 : 4;
-	unsigned len = op->len <= sizeof(op->bytes) ? op->len : (unsigned)sizeof(op->bytes);
-	uint64_t raw = 0;
+	uint64_t lin, raw = 0;
 
-	/* No such opcodes in 64-bit code, where they might be taken for one behind a REX prefix. */
-	if (!(c->mode & MODE_CS64) && len > size + 2 &&
-	    (op->bytes[len - size - 3] == 0xea || op->bytes[len - size - 3] == 0x9a) &&
-	    op->base == OPERAND_NONE && op->index == OPERAND_NONE && op->disp == 0) {
+	if (pointer_is_immediate(c, op)) {
 		for (unsigned i = 0; i < size + 2; i++)
-			raw |= (uint64_t)op->bytes[len - size - 2 + i] << (8 * i);
-	} else {
-		uint64_t lin;
-
-		if (op->rm != OPERAND_NONE) {
-			soft_ud(c);
-			return -1;
-		}
-		if (soft_linear(c, op->seg, sysop_ea(c, op), size + 2, false, &lin) ||
-		    soft_read(c, lin, &raw, size + 2, MEM_READ))
-			return -1;
+			raw |= (uint64_t)op->bytes[op->len - size - 2 + i] << (8 * i);
+	} else if (op->rm != OPERAND_NONE) {
+		soft_ud(c);
+		return -1;
+	} else if (soft_linear(c, op->seg, sysop_ea(c, op), size + 2, false, &lin) ||
+		   soft_read(c, lin, &raw, size + 2, MEM_READ)) {
+		return -1;
 	}
 	p->offset = size == 2 ? raw & 0xffff : raw & 0xffffffff;
 	p->sel = (uint16_t)(raw >> (size * 8));
