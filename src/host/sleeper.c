@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A futex rather than a condition variable: it can be woken from a signal
+ * handler, and costs no system call when the thread is awake.
+ */
+#include "host/sleeper.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <stddef.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+void sleeper_sleep(struct sleeper *s, uint32_t ticket, uint64_t timeout_ns)
+{
+	struct timespec ts = { .tv_sec = (time_t)(timeout_ns / 1000000000),
+			       .tv_nsec = (long)(timeout_ns % 1000000000) };
+
+	/* Either the waker sees asleep, or FUTEX_WAIT sees the new ticket. */
+	atomic_store(&s->asleep, true);
+	syscall(SYS_futex, &s->ticket, FUTEX_WAIT_PRIVATE, ticket, timeout_ns == SLEEP_FOREVER ? NULL : &ts,
+		NULL, 0);
+	atomic_store(&s->asleep, false);
+}
+
+void sleeper_wake(struct sleeper *s)
+{
+	int saved = errno;
+
+	atomic_fetch_add(&s->ticket, 1);
+	if (atomic_load(&s->asleep))
+		syscall(SYS_futex, &s->ticket, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+	errno = saved;
+}
