@@ -16,12 +16,15 @@ Ends with the line "N passed, N failed", and with status 1 if any failed.
 """
 import argparse
 import functools
+import hashlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 
 from guest import Failure, Guest
@@ -66,18 +69,19 @@ class Runner:
     def __init__(self, args):
         self.args = args
 
-    def argv(self, kernel, memory, append, options):
+    def argv(self, kernel, memory, append, options, initrd):
         if self.args.standin:
             argv = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-nographic", "-m", str(memory)]
             if "--no-reboot" in options:
                 argv.append("-no-reboot")
-            return argv + ["-kernel", kernel, "-initrd", initramfs(), "-append", " ".join(append)]
-        return [self.args.lguest, *options, "--initrd=" + initramfs(), str(memory), kernel, *append]
+            return argv + ["-kernel", kernel, "-initrd", initrd, "-append", " ".join(append)]
+        return [self.args.lguest, *options, "--initrd=" + initrd, str(memory), kernel, *append]
 
-    def boot(self, kernel="cloud61", memory=512, append=(), options=(), stdin="tty"):
+    def boot(self, kernel="cloud61", memory=512, append=(), options=(), stdin="tty", initrd=None):
         # Kernel messages in the middle of what the shell echoes would confuse the tests.
         words = ["console=ttyS0", "loglevel=3", *append]
-        return Guest(self.argv(kernel_image(kernel), memory, words, options), self.args.timeout, stdin)
+        argv = self.argv(kernel_image(kernel), memory, words, options, initrd or initramfs())
+        return Guest(argv, self.args.timeout, stdin)
 
     def shell(self, **how):
         """A guest at its prompt."""
@@ -219,8 +223,6 @@ def typing_ahead(runner):
         guest.expect(rb"line 039[^\n]*\n", 60)
         guest.expect(PROMPT, 20)
         text = guest.run("md5sum </tmp/paste")
-        import hashlib
-
         digest = hashlib.md5(("\n".join(lines) + "\n").encode()).hexdigest()
         need(digest in text, f"what arrived differs: {text!r}")
         guest.send("poweroff -f\n")
@@ -376,6 +378,57 @@ def killed_while_booting(runner):
             got = guest.wait(10)
             # Before the handlers stand, the signal has its ordinary effect.
             need(got in (EXIT_KILLED, -signal.SIGTERM), f"exit status {got} after {delay} s\n{guest.tail()}")
+
+
+@for_each(["three-ctrl-c", "ctrl-a-x"])
+@lguest_only
+def escape_by(runner, value):
+    """The user's keys end a guest that does not listen."""
+    with runner.shell() as guest:
+        guest.send("\x03\x03\x03" if value == "three-ctrl-c" else "\x01x")
+        guest.check_end(EXIT_KILLED, timeout=10)
+
+
+@test
+@lguest_only
+def escape_sent_on(runner):
+    """^A twice is one ^A for the guest, where it goes to the line's beginning."""
+    with runner.shell() as guest:
+        guest.type("cho 12\x01\x01e", "12", "^A")
+        guest.send("poweroff -f\n")
+        guest.check_end(EXIT_POWER_OFF)
+
+
+@test
+@lguest_only
+def killed_hard(runner):
+    """Even after SIGKILL the terminal gets its modes back."""
+    with runner.shell() as guest:
+        guest.signal(signal.SIGKILL)
+        guest.wait(10)
+        deadline = time.monotonic() + 5
+        while termios.tcgetattr(guest.slave) != guest.modes:
+            need(time.monotonic() < deadline, "the terminal stays raw")
+            time.sleep(0.05)
+
+
+@test
+@lguest_only
+def panic_reported(runner):
+    """With the pvpanic driver loaded a crash is an exit status and a line of its own."""
+    modules = os.path.join(os.path.dirname(kernel_image("cloud61")), "modules")
+    with tempfile.TemporaryDirectory() as directory:
+        for path, _, files in os.walk(modules):
+            for name in files:
+                if name.startswith("pvpanic"):
+                    shutil.copy(os.path.join(path, name), directory)
+        image = os.path.join(directory, "initramfs")
+        script("mkinitramfs.sh", "-a", directory, image)
+        with runner.shell(initrd=image, append=["panic=-1"]) as guest:
+            text = guest.run("insmod /pvpanic.ko; insmod /pvpanic-mmio.ko; echo insmod $?")
+            need("insmod 0" in text, f"the driver does not load: {text}")
+            guest.send("echo c >/proc/sysrq-trigger\n")
+            guest.check_end(EXIT_PANIC, errors=r"(?m)^lguest: .*panic")
 
 
 def bad_inputs(directory):
