@@ -216,15 +216,31 @@ static void mode_control(void **state)
 		cpu_update_mode(c);
 		assert_int_equal(c->mode, MODE_CS64 | MODE_USER | t[i].mode);
 	}
+	fix_init(LONG64, 3);
+	c->s.cr4 |= CR4_TSD;
+	cpu_update_mode(c);
+	assert_int_equal(c->mode, MODE_CS64 | MODE_USER | MODE_TSD);
+	fix_init(LONG64, 0);
+	c->s.cr4 |= CR4_TSD;
+	cpu_update_mode(c);
+	assert_int_equal(c->mode, MODE_CS64);
 	fix_init(LEGACY16, 0);
-	assert_int_equal(c->mode, MODE_SS32 | MODE_CHECK(SEG_CS));
+	assert_int_equal(c->mode, MODE_SS32);
 	fix_init(COMPAT32, 3);
+	assert_int_equal(c->mode, MODE_CS32 | MODE_SS32 | MODE_USER);
+	/* the bit of CS is about fetches and reads */
+	c->s.seg[SEG_CS].limit--;
+	cpu_update_mode(c);
+	assert_int_equal(c->mode, MODE_CS32 | MODE_SS32 | MODE_USER | MODE_CHECK(SEG_CS));
+	c->s.seg[SEG_CS].limit++;
+	c->s.seg[SEG_CS].attr &= ~TYPE_READ;
+	cpu_update_mode(c);
 	assert_int_equal(c->mode, MODE_CS32 | MODE_SS32 | MODE_USER | MODE_CHECK(SEG_CS));
 	/* L means nothing outside of long mode */
 	fix_init(LEGACY32, 0);
 	c->s.seg[SEG_CS].attr |= SEG_ATTR_L;
 	cpu_update_mode(c);
-	assert_int_equal(c->mode, MODE_CS32 | MODE_SS32 | MODE_CHECK(SEG_CS));
+	assert_int_equal(c->mode, MODE_CS32 | MODE_SS32);
 }
 
 static void addresses(void **state)

@@ -98,7 +98,7 @@ static void loads_ldt(void **state)
 static void mode_word(void **state)
 {
 	fix_init(LEGACY32, 0);
-	assert_int_equal(c->mode & ~MODE_CHECK(SEG_CS), MODE_CS32 | MODE_SS32);
+	assert_int_equal(c->mode, MODE_CS32 | MODE_SS32);
 	mov_ok(SEG_DS, U_DATA, NEXT_CONTINUE); /* flat again: nothing changes */
 	mov_ok(SEG_DS, 0, NEXT_DISPATCH);
 	assert_true(c->mode & MODE_CHECK(SEG_DS));
@@ -438,6 +438,7 @@ static void limits(void **state)
 	assert_true(allowed(SEG_CS, 0, 4, false));
 	assert_false(allowed(SEG_CS, 0, 4, true));
 	c->s.seg[SEG_CS].attr = 0xc099; /* execute-only */
+	cpu_update_mode(c);
 	assert_false(allowed(SEG_CS, 0, 4, false));
 	mov_ok(SEG_ES, 0, NEXT_CONTINUE);
 	assert_false(allowed(SEG_ES, 0, 1, false));

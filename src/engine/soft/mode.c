@@ -27,11 +27,18 @@ void cpu_set_rflags(struct soft_cpu *c, uint64_t rflags)
 		c->exit_request = 1;
 }
 
-/* Can an access through this segment go wrong in any other way than by paging? */
-static bool seg_needs_check(const struct x86_seg *seg)
+/*
+ * Can an access through this segment go wrong in any other way than by paging?
+ * CS is never writable, so its bit stands for fetches and reads; who writes
+ * through CS checks in any case.
+ */
+static bool seg_needs_check(const struct x86_seg *seg, bool cs)
 {
-	return !(seg->attr & SEG_ATTR_P) || !attr_is_writable(seg->attr) || (seg->attr & TYPE_EXPAND_DOWN) ||
-	       seg->limit != 0xffffffff;
+	if (!(seg->attr & SEG_ATTR_P) || seg->limit != 0xffffffff)
+		return true;
+	if (cs)
+		return !attr_is_readable(seg->attr);
+	return !attr_is_writable(seg->attr) || (seg->attr & TYPE_EXPAND_DOWN);
 }
 
 static uint32_t legacy_segment_bits(const struct x86_state *s)
@@ -51,8 +58,7 @@ static uint32_t legacy_segment_bits(const struct x86_state *s)
 	if ((uint32_t)s->seg[SEG_DS].base)
 		mode |= MODE_BASE_DS;
 	for (unsigned i = 0; i < SEG_COUNT; i++) {
-		/* CS cannot be written to, so its bit is always set. */
-		if (seg_needs_check(&s->seg[i]))
+		if (seg_needs_check(&s->seg[i], i == SEG_CS))
 			mode |= MODE_CHECK(i);
 	}
 	return mode;
@@ -73,6 +79,8 @@ void cpu_update_mode(struct soft_cpu *c)
 	else if (!(s->cr4 & CR4_SMAP) || (c->sysflags & FLAG_AC))
 		mode |= MODE_AC;
 
+	if (c->cpl && (s->cr4 & CR4_TSD))
+		mode |= MODE_TSD;
 	if (c->sysflags & FLAG_TF)
 		mode |= MODE_TF;
 	if (c->sysflags & FLAG_DF)

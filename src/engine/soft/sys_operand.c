@@ -37,7 +37,8 @@ int soft_linear(struct soft_cpu *c, unsigned seg, uint64_t ea, unsigned len, boo
 		*lin = addr;
 		return 0;
 	}
-	if ((c->mode & MODE_CHECK(seg)) && !seg_allows(s, (uint32_t)ea, len, write))
+	if (((c->mode & MODE_CHECK(seg)) || (seg == SEG_CS && write)) &&
+	    !seg_allows(s, (uint32_t)ea, len, write))
 		goto fault;
 	*lin = (uint32_t)(s->base + ea);
 	return 0;
