@@ -7,11 +7,11 @@
 # Ends with "N passed, N failed" over all of them and the status that fits.
 #
 #	scripts/test.sh			everything
-#	scripts/test.sh format unit	only these parts: format unit sanitize system userland
+#	scripts/test.sh format unit	only these parts: format unit valgrind sanitize system userland
 #
 . "$(dirname "$0")/lib.sh"
 
-parts="${*:-format unit sanitize system userland}"
+parts="${*:-format unit valgrind sanitize system userland}"
 jobs=$(nproc)
 passed=0
 failed=0
@@ -93,8 +93,8 @@ check_format()
 
 for part in $parts; do
 	case $part in
-	format | unit | sanitize | system | userland) ;;
-	*) die "$part: no such part (format unit sanitize system userland)" ;;
+	format | unit | valgrind | sanitize | system | userland) ;;
+	*) die "$part: no such part (format unit valgrind sanitize system userland)" ;;
 	esac
 done
 
@@ -106,6 +106,10 @@ for part in $parts; do
 	unit)
 		build "$TOP/build-test" || { report build 0 1; continue; }
 		meson_tests unit "$TOP/build-test"
+		;;
+	valgrind)
+		build "$TOP/build-test" || { report valgrind 0 1; continue; }
+		meson_tests valgrind "$TOP/build-test" --setup valgrind --suite valgrind
 		;;
 	sanitize)
 		build "$TOP/build-sanitize" -Db_sanitize=address,undefined -Db_lundef=false ||
