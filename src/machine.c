@@ -18,6 +18,7 @@
 #include "machine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -473,6 +474,15 @@ static void report_triple_fault(struct machine *m)
 	print_seg("tr", &s.tr);
 }
 
+/* The last output is on its way and the reader slow: a signal ends the wait. */
+static bool hurried(void *opaque)
+{
+	struct machine *m = opaque;
+
+	eventloop_run_once(&m->loop, 0);
+	return m->killed;
+}
+
 static enum outcome run_guest(struct machine *m)
 {
 	struct x86_state state;
@@ -493,8 +503,12 @@ static enum outcome run_guest(struct machine *m)
 		conclude(m, FAILED);
 	}
 	join_vcpus(m);
+	/* All of the guest's output before the terminal gets its old modes back. */
+	if (m->outcome == KILLED)
+		console_flush(&m->console);
+	else
+		console_finish(&m->console, hurried, m);
 	tty_restore(&m->tty);
-	console_flush(&m->console);
 	if (m->outcome == TRIPLE_FAULT)
 		report_triple_fault(m);
 	if (m->cfg->verbose)
@@ -561,6 +575,15 @@ static bool complain(const char *what, int error)
 	return error != 0;
 }
 
+/* Else our own descriptors would take the numbers of closed standard ones. */
+static bool open_standard_files(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+			return false;
+	return true;
+}
+
 static bool set_up(struct machine *m)
 {
 	char what[64];
@@ -607,16 +630,6 @@ static void tear_down(struct machine *m)
 	eventloop_destroy(&m->loop);
 }
 
-/* The last output is on its way and the reader slow: a signal ends the wait. */
-static bool hurried(void *opaque)
-{
-	struct machine *m = opaque;
-
-	m->killed = false;
-	eventloop_run_once(&m->loop, 0);
-	return m->killed;
-}
-
 static enum exit_status report(struct machine *m, enum outcome how)
 {
 	switch (how) {
@@ -641,7 +654,8 @@ enum exit_status machine_run(const struct config *cfg)
 	enum exit_status status = EXIT_HOST;
 	enum outcome how = FAILED;
 
-	if (!m) {
+	if (!m || !open_standard_files()) {
+		free(m);
 		fprintf(stderr, "lguest: out of memory\n");
 		return EXIT_HOST;
 	}
@@ -652,7 +666,7 @@ enum exit_status machine_run(const struct config *cfg)
 	if (set_up(m)) {
 		for (;;) {
 			how = run_guest(m);
-			if (m->killed && how != FAILED)
+			if (how == RESET && m->killed)
 				how = KILLED;
 			if (how != RESET || cfg->no_reboot)
 				break;
@@ -662,8 +676,6 @@ enum exit_status machine_run(const struct config *cfg)
 				break;
 			}
 		}
-		if (how != KILLED)
-			console_finish(&m->console, hurried, m);
 		status = report(m, how);
 	}
 	tty_close(&m->tty);
