@@ -28,7 +28,8 @@ as_root()
 	elif command -v sudo >/dev/null; then
 		sudo "$@"
 	else
-		die "$1 needs root, and there is no sudo (run this as root once)"
+		echo "$1 needs root, and there is no sudo (run ${0##*/} as root once)"
+		return 1
 	fi
 }
 

@@ -40,7 +40,7 @@ done
 command -v apt-get >/dev/null || die "no apt-get here (install by hand:$missing)"
 step "installing with apt-get:$missing"
 export DEBIAN_FRONTEND=noninteractive
-quietly as_root apt-get -q update || step "apt-get update failed, going on with the lists that are there"
+quietly as_root apt-get -q update 2>/dev/null || step "apt-get update failed, going on with the lists that are there"
 # shellcheck disable=SC2086 # a list of words
 quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends $missing ||
 	die "apt-get could not install:$missing"
