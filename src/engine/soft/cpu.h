@@ -55,6 +55,7 @@ struct cpuid_table;
 #define MODE_CHECK_SHIFT 16
 #define MODE_CHECK(seg)  (1u << (MODE_CHECK_SHIFT + (seg)))
 #define MODE_WAIT_NM     (1u << 22) /* CR0.MP and CR0.TS: WAIT raises #NM */
+#define MODE_TSD      (1u << 24) /* CR4.TSD and CPL > 0: RDTSC is checked in C */
 #define MODE_VM86        (1u << 23) /* RFLAGS.VM (unsupported: translation refuses) */
 
 /*

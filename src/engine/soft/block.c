@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The set of translated blocks: finding, linking, and above all forgetting
+ * them when the guest changes its code. Fast C.
+ *
+ * Invalidation is cheap and precise to 64 bytes, because Linux patches its
+ * text while booting and keeps data beside code in a few places. The memory of
+ * an invalidated block is not reused before the whole cache is flushed, so a
+ * vCPU that is still inside one gets to its end unharmed.
+ */
+#include "engine/soft/block.h"
+
+static uint32_t hash_key(uint64_t phys, uint32_t mode)
+{
+	uint64_t h = (phys ^ ((uint64_t)mode << 40) ^ mode) * 0x9e3779b97f4a7c15ull;
+
+	return (uint32_t)(h >> 49);
+}
+
+struct block *block_find(struct soft_engine *e, uint64_t phys, uint32_t mode, bool absolute, uint64_t page_va,
+			 uint64_t phys2)
+{
+	struct block *b;
+
+	for (b = e->hash[hash_key(phys, mode)]; b; b = b->hash_next) {
+		if (b->phys == phys && b->mode == mode && b->absolute == absolute &&
+		    (!absolute || b->page_va == page_va) && (phys2 == ~0ull || b->phys2 == ~0ull || b->phys2 == phys2))
+			return b;
+	}
+	return NULL;
+}
+
+static struct code_page *code_page(struct soft_engine *e, uint64_t phys)
+{
+	int64_t i = ram_page(e, phys);
+
+	return i < 0 ? NULL : e->code_pages[i];
+}
+
+void block_insert(struct soft_engine *e, struct block *b)
+{
+	uint32_t h = hash_key(b->phys, b->mode);
+	struct code_page *p = code_page(e, b->phys);
+
+	b->hash_next = e->hash[h];
+	e->hash[h] = b;
+	b->page_next = p->blocks;
+	p->blocks = b;
+	p->granules |= b->dep;
+	if (b->phys2 != ~0ull) {
+		p = code_page(e, b->phys2);
+		b->page2_next = p->blocks2;
+		p->blocks2 = b;
+		p->granules |= b->dep2;
+	}
+}
+
+static void patch_rel32(struct soft_engine *e, uint32_t at, uint32_t target)
+{
+	uint32_t rel = target - (at + 4);
+
+	/* One store: another vCPU may be executing the jump. */
+	__atomic_store_n((uint32_t *)(e->code_rw + at), rel, __ATOMIC_RELAXED);
+}
+
+void block_link(struct soft_engine *e, struct block_exit *x, struct block *to)
+{
+	if (x->to || x->from->invalid || to->invalid)
+		return;
+	x->to = to;
+	x->next_in = to->incoming;
+	x->prev_in = &to->incoming;
+	if (to->incoming)
+		to->incoming->prev_in = &x->next_in;
+	to->incoming = x;
+	if (x->cross && !x->on_cross) {
+		x->on_cross = true;
+		x->next_cross = e->cross_links;
+		e->cross_links = x;
+	}
+	patch_rel32(e, x->patch, block_direct_entry(to));
+}
+
+static void unlink_exit(struct soft_engine *e, struct block_exit *x)
+{
+	if (!x->to)
+		return;
+	*x->prev_in = x->next_in;
+	if (x->next_in)
+		x->next_in->prev_in = x->prev_in;
+	x->to = NULL;
+	patch_rel32(e, x->patch, x->stub);
+}
+
+void block_unlink_cross(struct soft_engine *e)
+{
+	struct block_exit *x = e->cross_links, *next;
+
+	/* An exit that has been unlinked by itself is still on this list. */
+	for (; x; x = next) {
+		next = x->next_cross;
+		x->next_cross = NULL;
+		x->on_cross = false;
+		unlink_exit(e, x);
+	}
+	e->cross_links = NULL;
+}
+
+static void remove_from(struct block **list, struct block *b, bool second)
+{
+	while (*list) {
+		if (*list == b) {
+			*list = second ? b->page2_next : b->page_next;
+			return;
+		}
+		list = second ? &(*list)->page2_next : &(*list)->page_next;
+	}
+}
+
+static void drop_block(struct soft_engine *e, struct block *b)
+{
+	struct block **h = &e->hash[hash_key(b->phys, b->mode)];
+	uint8_t *hot = e->code_rw + b->hot;
+	uint32_t rel = e->thunk_stale - (b->hot + 5);
+
+	while (*h && *h != b)
+		h = &(*h)->hash_next;
+	if (*h)
+		*h = b->hash_next;
+	b->invalid = true;
+	while (b->incoming)
+		unlink_exit(e, b->incoming);
+	/*
+	 * Jump caches may still lead here, with the target in R11: let them run
+	 * into a jump to the dispatcher. Nobody resumes in these five bytes.
+	 */
+	hot[0] = 0xe9;
+	for (unsigned i = 0; i < 4; i++)
+		hot[1 + i] = (uint8_t)(rel >> (8 * i));
+	remove_from(&code_page(e, b->phys)->blocks, b, false);
+	if (b->phys2 != ~0ull)
+		remove_from(&code_page(e, b->phys2)->blocks2, b, true);
+}
+
+/* What is left of a page's blocks decides whether it stays protected. */
+static void page_recount(struct soft_engine *e, uint64_t phys)
+{
+	int64_t i = ram_page(e, phys);
+	struct code_page *p = e->code_pages[i];
+	struct block *b;
+
+	if (!p)
+		return;
+	p->granules = 0;
+	for (b = p->blocks; b; b = b->page_next)
+		p->granules |= b->dep;
+	for (b = p->blocks2; b; b = b->page2_next)
+		p->granules |= b->dep2;
+	if (!p->blocks && !p->blocks2)
+		e->code_pages[i] = NULL; /* its memory goes with the next flush */
+}
+
+bool block_invalidate(struct soft_engine *e, uint64_t phys, unsigned len, const struct block *current)
+{
+	struct code_page *p = code_page(e, phys);
+	unsigned from = phys & (PAGE_SIZE - 1), last = from + len - 1;
+	uint64_t mask;
+	struct block *b, *next;
+	bool hit = false;
+
+	if (!p || !len)
+		return false;
+	mask = ~0ull << (from >> 6);
+	if (last < PAGE_SIZE && (last >> 6) < 63)
+		mask &= (2ull << (last >> 6)) - 1;
+	e->vcpu->stats.smc_writes++;
+	if (!(p->granules & mask))
+		return false;
+	for (b = p->blocks; b; b = next) {
+		next = b->page_next;
+		if (!(b->dep & mask))
+			continue;
+		hit |= b == current;
+		e->vcpu->stats.invalidations++;
+		drop_block(e, b);
+		if (b->phys2 != ~0ull)
+			page_recount(e, b->phys2);
+	}
+	for (b = p->blocks2; b; b = next) {
+		next = b->page2_next;
+		if (!(b->dep2 & mask))
+			continue;
+		hit |= b == current;
+		e->vcpu->stats.invalidations++;
+		drop_block(e, b);
+		page_recount(e, b->phys);
+	}
+	page_recount(e, phys);
+	return hit;
+}
+
+void block_flush_all(struct soft_engine *e)
+{
+	for (uint32_t i = 0; i < e->by_hot_count; i++) {
+		struct block *b = e->by_hot[i];
+		int64_t page = ram_page(e, b->phys);
+
+		e->code_pages[page] = NULL;
+		if (b->phys2 != ~0ull)
+			e->code_pages[ram_page(e, b->phys2)] = NULL;
+	}
+	for (uint32_t i = 0; i < BLOCK_HASH_SIZE; i++)
+		e->hash[i] = NULL;
+	e->by_hot_count = 0;
+	e->trampoline_count = 0;
+	e->meta_next = 64; /* offset 0 means none */
+	e->cross_links = NULL;
+	e->hot_next = e->hot_start;
+	e->cold_next = e->cold_start;
+	for (unsigned i = 0; i < VIEW_COUNT; i++)
+		jc_flush(e->vcpu, (enum tlb_view)i);
+	e->vcpu->stats.code_flushes++;
+}
+
+struct block *block_at(struct soft_engine *e, uint32_t off, const struct insn_map **map)
+{
+	uint32_t lo = 0, hi = e->by_hot_count;
+	struct block *b;
+	unsigned i;
+
+	while (lo < hi) {
+		uint32_t mid = (lo + hi) / 2;
+
+		if (e->by_hot[mid]->hot <= off)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	if (!lo)
+		return NULL;
+	b = e->by_hot[lo - 1];
+	if (off >= b->hot + b->hot_len)
+		return NULL;
+	for (i = b->insn_count; i > 1 && b->map[i - 1].host > off - b->hot;)
+		i--;
+	*map = &b->map[i - 1];
+	return b;
+}
+
+const struct desc *trampoline_at(struct soft_engine *e, uint32_t off)
+{
+	for (uint32_t i = 0; i < e->trampoline_count; i++)
+		if (off >= e->trampolines[i].start && off < e->trampolines[i].end)
+			return e->trampolines[i].site;
+	return NULL;
+}

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Translated blocks, the code cache that holds them, and what ties a block to
+ * the guest memory it was made from.
+ *
+ * A block is keyed by the physical address of its first byte and the mode
+ * word. Most blocks do not know at which linear address they run: they find
+ * the linear address of their page in vcpu.vbase, so that a shared library is
+ * translated once for all processes. Blocks of global supervisor pages (the
+ * kernel's text) are `absolute`: they have the linear address baked in, and
+ * may be chained across pages until the next flush of global translations.
+ *
+ * The cache has two regions: hot code, and cold stubs with their descriptors.
+ * Both are mapped twice, once writable and once executable. When one is full,
+ * all of it is thrown away at the next dispatch.
+ */
+#ifndef LGUEST_SOFT_BLOCK_H
+#define LGUEST_SOFT_BLOCK_H
+
+#include "engine/soft/vcpu.h"
+#include "memory.h"
+
+#define CODE_CACHE_SIZE (48u << 20) /* documented in README.md and lguest.1 */
+#define CODE_HOT_SIZE   (32u << 20)
+#define META_SIZE       (96u << 20) /* address space for struct block and friends */
+#define BLOCK_HASH_SIZE (1u << 15)
+
+struct block;
+
+/* A direct exit of a block, whose jump can be made to lead to its target. */
+struct block_exit {
+	struct block *from;
+	struct block *to;            /* NULL: not linked */
+	struct block_exit *next_in;  /* list of to->incoming */
+	struct block_exit **prev_in;
+	uint32_t patch;              /* cache offset of the rel32 */
+	uint32_t stub;               /* cache offset it points to while unlinked */
+	uint64_t target;             /* absolute: linear address; else offset from vbase */
+	uint32_t live;               /* flag bits that may be live there */
+	bool cross;                  /* the target lies in another page */
+	bool on_cross;               /* it is on the engine's list of those */
+	struct block_exit *next_cross; /* engine list of linked cross-page exits */
+};
+
+/* Where each guest instruction's host code begins: for faults in copied code. */
+struct insn_map {
+	uint16_t host;      /* offset from the block's hot code */
+	uint16_t guest;     /* offset from the page */
+	uint8_t host_flags; /* compressed mask of flags that live in RFLAGS (flags_pack) */
+	uint8_t len;
+};
+
+struct block {
+	uint64_t phys;
+	uint64_t phys2;     /* physical page of the second part; ~0: none */
+	uint64_t page_va;   /* absolute blocks: linear address of the page; else 0 */
+	uint32_t mode;
+	bool absolute;
+	bool invalid;
+	uint16_t guest_len;
+	uint16_t insn_count;
+	uint32_t hot, hot_len;  /* cache offsets */
+	uint64_t dep;       /* 64-byte granules of the first page it depends on */
+	uint64_t dep2;      /* and of the second */
+	struct insn_map *map;
+	struct block *hash_next;
+	struct block *page_next, *page2_next;
+	struct block_exit *incoming;
+	struct block_exit *exits;
+	unsigned exit_count;
+};
+
+/* Physical pages with code in them. */
+struct code_page {
+	struct block *blocks;  /* through page_next */
+	struct block *blocks2; /* blocks whose second part lies here, through page2_next */
+	uint64_t granules;     /* any block depends on these bytes */
+};
+
+/*
+ * What a place in translated code says when it leaves for C. Lies in the cold
+ * region (read through the executable mapping).
+ */
+enum access_kind { ACCESS_READ, ACCESS_WRITE, ACCESS_RMW };
+
+enum desc_kind {
+	DESC_EXIT,    /* direct exit that is not linked */
+	DESC_JUMP,    /* indirect jump: x11 = linear target (or EIP under CSBASE) */
+	DESC_POLL,    /* exit_request at block entry */
+	DESC_ACCESS,  /* memory access that missed the TLB */
+	DESC_SEGMENT, /* x11 = effective address: check the segment, return the linear address in r11 */
+	DESC_SYSOP,   /* struct sysop follows */
+	DESC_STORED,  /* a store trampoline has run its instruction */
+	DESC_STRING,  /* rep string instruction; struct sysop follows */
+	DESC_HOST_FAULT, /* a copied instruction faulted: see vcpu.host_fault_* */
+};
+
+struct desc {
+	uint8_t kind;
+	uint8_t len;      /* of the guest instruction */
+	uint16_t off;     /* its offset from the page (0..4095) */
+	uint32_t block;   /* meta offset of the struct block */
+	union {
+		struct {
+			uint8_t size;
+			uint8_t write;      /* enum access_kind; for DESC_SEGMENT, 0 or 1 */
+			uint8_t view;
+			uint8_t seg;
+			uint8_t host_flags; /* flags in RFLAGS after the instruction (flags_pack) */
+			uint8_t stay;       /* a call: not to be left behind the store */
+			uint16_t op_len;    /* bytes from resume to the end of the instruction's host code */
+			uint32_t resume;    /* cache offset of the access itself, r11 = host address */
+			uint32_t tramp;     /* cache offset of the store trampoline, 0: none yet */
+		} access;
+		struct {
+			uint32_t resume; /* cache offset behind the exit */
+		} sys;
+		struct {
+			uint32_t exit;   /* meta offset of the struct block_exit */
+		} exit;
+	};
+};
+
+struct trampoline {
+	uint32_t start, end;   /* cache offsets */
+	const struct desc *site;
+};
+
+struct translator;
+
+struct soft_engine {
+	struct engine e;
+	struct guest_memory memory; /* a copy of the description; the RAM is not ours */
+	const struct cpuid_table *cpuid;
+	bool verbose;
+	void *perf_map; /* FILE *, or NULL */
+
+	/* code cache */
+	int code_fd;
+	uint8_t *code_rw, *code_rx;
+	uint32_t hot_next, cold_next; /* cache offsets */
+	uint32_t hot_start, cold_start; /* behind the thunks */
+	uint32_t thunk_enter, thunk_exit, thunk_exit_flags, thunk_stale;
+	uint32_t desc_host_fault;
+	bool flush_wanted;
+
+	/* metadata, bump-allocated, reset with the code cache */
+	uint8_t *meta;
+	uint32_t meta_next;
+	struct block **hash;
+	struct block_exit *cross_links;
+	struct block **by_hot;    /* blocks in order of hot code */
+	uint32_t by_hot_count, by_hot_max;
+	struct trampoline *trampolines;
+	uint32_t trampoline_count, trampoline_max;
+
+	/* one entry per page of RAM, in memfd order */
+	struct code_page **code_pages;
+	/* the last TLB entry through which each page of RAM was writable: view << 24 | index, | W_MANY */
+	uint32_t *last_writer;
+
+	struct translator *translator;
+	struct soft_vcpu *vcpu; /* the only one for now */
+	struct soft_stats stats_total;
+};
+
+#define W_VALID 0x80000000u
+#define W_MANY  0x40000000u
+
+static inline void *meta_at(const struct soft_engine *e, uint32_t off)
+{
+	return e->meta + off;
+}
+
+static inline uint32_t meta_off(const struct soft_engine *e, const void *p)
+{
+	return (uint32_t)((const uint8_t *)p - e->meta);
+}
+
+/* Index of a RAM page in the per-page tables, or -1. */
+static inline int64_t ram_page(const struct soft_engine *e, uint64_t phys)
+{
+	if (phys < e->memory.low_size)
+		return (int64_t)(phys >> PAGE_SHIFT);
+	if (phys >= GUEST_HIGH_BASE && phys - GUEST_HIGH_BASE < e->memory.high_size)
+		return (int64_t)((phys - GUEST_HIGH_BASE + e->memory.low_size) >> PAGE_SHIFT);
+	return -1;
+}
+
+/* Six flag bits in one byte: for descriptors. */
+static inline uint8_t flags_pack(uint32_t f)
+{
+	return (uint8_t)((f & 0xd5) | ((f & FLAG_OF) ? 2 : 0));
+}
+
+static inline uint32_t flags_unpack(uint8_t p)
+{
+	return (p & 0xd5u) | ((p & 2) ? FLAG_OF : 0);
+}
+
+/* The same mask in the aflags layout (OF bit 0, LAHF image in bits 8..15). */
+static inline uint16_t flags_ax_mask(uint32_t f)
+{
+	return (uint16_t)(((f & 0xd5u) << 8) | ((f & FLAG_OF) ? 1 : 0));
+}
+
+/* ---- block.c: fast C ---- */
+
+/*
+ * The block for this key. When it straddles a page its second physical page has
+ * to be compared by the caller, who passes it as @phys2 (~0: any).
+ */
+struct block *block_find(struct soft_engine *e, uint64_t phys, uint32_t mode, bool absolute, uint64_t page_va,
+			 uint64_t phys2);
+void block_insert(struct soft_engine *e, struct block *b);
+void block_link(struct soft_engine *e, struct block_exit *x, struct block *to);
+void block_unlink_cross(struct soft_engine *e);
+/* Does RAM page @index have code in it? */
+static inline bool page_has_code(const struct soft_engine *e, int64_t index)
+{
+	return e->code_pages[index] != NULL;
+}
+/*
+ * [@phys, @phys + @len), within one page, is about to change: drops the blocks
+ * that depend on it. True when @current was among them.
+ */
+bool block_invalidate(struct soft_engine *e, uint64_t phys, unsigned len, const struct block *current);
+/* Empties the cache. Only while no vCPU is inside translated code. */
+void block_flush_all(struct soft_engine *e);
+/* The block whose hot code holds @host_pc (an offset), and the map entry; NULL if none. */
+struct block *block_at(struct soft_engine *e, uint32_t off, const struct insn_map **map);
+const struct desc *trampoline_at(struct soft_engine *e, uint32_t off);
+
+/* ---- thunk.c ---- */
+void thunks_create(struct soft_engine *e);
+
+/* ---- translate.c: ordinary C ---- */
+struct translator *translator_create(struct soft_engine *e);
+void translator_destroy(struct translator *t);
+/*
+ * Translates the block at physical @phys. @page_va: linear address of its
+ * page (only stored when @absolute). When its first instruction straddles the
+ * page, @phys2 is the physical address of the next page, or ~0 when that is not
+ * known yet: then returns NULL with *@need_second set. NULL and not
+ * *@need_second: the code cache is full.
+ */
+struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, bool absolute, uint64_t page_va,
+			uint64_t phys2, bool *need_second);
+/* Where C and direct jumps enter: behind the code that sets vbase. */
+uint32_t block_direct_entry(const struct block *b);
+/* Makes the store trampoline for @site, and returns its cache offset, or 0 when the cache is full. */
+uint32_t trampoline_make(struct soft_engine *e, const struct desc *site);
+
+/* ---- mmu.c ---- */
+void mmu_reset(struct soft_vcpu *v);
+/* Linear to physical for code. 0, or -1 with the fault set. */
+int mmu_translate_code(struct soft_vcpu *v, uint64_t lin, uint64_t *phys, bool *global);
+/*
+ * Host address for an access of @size bytes at @lin, within one page of RAM
+ * and not to be watched: fills the TLB. NULL with *@mmio = true: not RAM or crossing a
+ * page or watched, do it in pieces; NULL otherwise: c->fault is set.
+ * *@code: the page holds code (then no write entry was made).
+ */
+uint8_t *mmu_resolve(struct soft_vcpu *v, uint64_t lin, unsigned size, unsigned how, bool *special, bool *code,
+		     uint64_t *phys);
+/* Drops every TLB entry through which RAM page @index can be written. */
+void mmu_protect_page(struct soft_vcpu *v, int64_t index);
+
+/* ---- dispatch.c ---- */
+void jc_flush(struct soft_vcpu *v, enum tlb_view view);
+void jc_flush_local(struct soft_vcpu *v);
+
+/* ---- string.c ---- */
+enum soft_next string_run(struct soft_vcpu *v, const void *sysop);
+
+#endif

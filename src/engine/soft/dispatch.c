@@ -1,0 +1,638 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The run loop: finds the block for the guest's RIP, runs it, and does what
+ * translated code left for. Fast C.
+ *
+ *   soft_run -> next_block -> enter thunk -> ... -> exit thunk -> handle -> ...
+ *
+ * `handle` either wants to resume inside the block (a memory access is
+ * resolved, a system instruction is done) or to dispatch anew at s.rip.
+ */
+#include "engine/soft/dispatch.h"
+
+#include "engine/soft/block.h"
+#include "engine/soft/event.h"
+#include "engine/soft/fpu.h"
+#include "engine/soft/mmu.h"
+#include "engine/soft/sysop.h"
+
+#define DR6_BS (1u << 14)
+
+/* ---- the jump caches ---- */
+
+void jc_flush(struct soft_vcpu *v, enum tlb_view view)
+{
+	struct jump_cache *jc = &v->jc[view];
+
+	if (v->jc_log_count[view] > JC_LOG_SIZE) {
+		for (unsigned i = 0; i < JC_SIZE; i++)
+			jc->tag[i] = JC_NONE;
+	} else {
+		for (unsigned i = 0; i < v->jc_log_count[view]; i++)
+			jc->tag[v->jc_log[view][i]] = JC_NONE;
+	}
+	v->jc_log_count[view] = 0;
+	v->jc_nonglobal[view] = false;
+}
+
+void jc_flush_local(struct soft_vcpu *v)
+{
+	for (unsigned i = 0; i < VIEW_COUNT; i++)
+		if (v->jc_nonglobal[i])
+			jc_flush(v, (enum tlb_view)i);
+}
+
+static void jc_insert(struct soft_vcpu *v, enum tlb_view view, uint64_t lin, uint64_t host, bool global)
+{
+	uint32_t i = jc_index(lin);
+
+	if (v->jc[view].tag[i] == JC_NONE) {
+		if (v->jc_log_count[view] < JC_LOG_SIZE)
+			v->jc_log[view][v->jc_log_count[view]] = (uint16_t)i;
+		/* One past the size: the log is not complete. */
+		if (v->jc_log_count[view] <= JC_LOG_SIZE)
+			v->jc_log_count[view]++;
+	}
+	v->jc[view].tag[i] = lin;
+	v->jc[view].host[i] = host;
+	if (!global)
+		v->jc_nonglobal[view] = true;
+}
+
+/* ---- where are we? ---- */
+
+static uint64_t code_base(const struct soft_cpu *c)
+{
+	return c->mode & MODE_CS64 ? 0 : c->s.seg[SEG_CS].base;
+}
+
+static uint64_t wrap_ip(const struct soft_cpu *c, uint64_t rip)
+{
+	return c->mode & MODE_CS64 ? rip : c->mode & MODE_CS32 ? (uint32_t)rip : (uint16_t)rip;
+}
+
+/* RIP at page offset @off of @b, which is the block that runs now. */
+static uint64_t block_rip(const struct soft_vcpu *v, const struct block *b, uint64_t off)
+{
+	uint64_t lin = (b->absolute ? b->page_va : v->vbase) + off;
+
+	if (v->c.mode & MODE_CS64)
+		return lin;
+	return (uint32_t)(lin - v->c.s.seg[SEG_CS].base);
+}
+
+/* ---- interrupts and time ---- */
+
+/* After a kick. False: the machine wants the vCPU to stop. */
+static bool service(struct soft_vcpu *v)
+{
+	struct soft_cpu *c = &v->c;
+	bool stop, pending;
+
+	c->exit_request = 0;
+	v->stats.polls++;
+	fpu_park(c);
+	stop = c->bus.service(c->bus.machine, c->index) == VCPU_STOP;
+	pending = !stop && c->bus.interrupt_pending(c->bus.machine, c->index);
+	fpu_unpark(c);
+	if (stop) {
+		c->stop = true;
+		return false;
+	}
+	c->irq_waiting = pending && (!c->iflag || c->s.int_shadow);
+	if (pending && !c->irq_waiting) {
+		int vector;
+
+		fpu_park(c);
+		vector = c->bus.interrupt_accept(c->bus.machine, c->index);
+		fpu_unpark(c);
+		if (vector >= 0) {
+			v->stats.interrupts++;
+			c->s.halted = false;
+			event_interrupt(c, (uint8_t)vector);
+			/* There may be another one; IF is off mostly, then it waits. */
+			c->exit_request = 1;
+		}
+	}
+	return true;
+}
+
+static bool sleep_until_event(struct soft_vcpu *v)
+{
+	struct soft_cpu *c = &v->c;
+
+	v->stats.halts++;
+	while (c->s.halted) {
+		if (!service(v))
+			return false;
+		if (!c->s.halted)
+			break;
+		c->exit_request = 0;
+		fpu_park(c);
+		c->bus.halt(c->bus.machine, c->index);
+		fpu_unpark(c);
+	}
+	return true;
+}
+
+static void deliver_fault(struct soft_vcpu *v)
+{
+	v->stats.faults++;
+	event_fault(&v->c);
+}
+
+/* ---- finding code ---- */
+
+/* Makes room in the tables of the page, and makes writes to it visible to us. */
+static bool watch_page(struct soft_vcpu *v, uint64_t phys)
+{
+	struct soft_engine *e = v->c.engine;
+	int64_t page = ram_page(e, phys);
+	struct code_page *p;
+
+	if (e->code_pages[page])
+		return true;
+	if (META_SIZE - e->meta_next < sizeof(*p))
+		return false;
+	p = meta_at(e, e->meta_next);
+	e->meta_next += (uint32_t)((sizeof(*p) + 7) & ~7u);
+	*p = (struct code_page){ 0 };
+	e->code_pages[page] = p;
+	mmu_protect_page(v, page);
+	return true;
+}
+
+static struct block *make_block(struct soft_vcpu *v, uint64_t phys, uint32_t mode, bool absolute, uint64_t page_va,
+				uint64_t phys2, bool *need_second)
+{
+	struct soft_engine *e = v->c.engine;
+	struct block *b = NULL;
+
+	*need_second = false;
+	for (unsigned tries = 0; tries < 2 && !b; tries++) {
+		if (watch_page(v, phys) && (phys2 == ~0ull || watch_page(v, phys2))) {
+			fpu_park(&v->c);
+			b = translate(e, phys, mode, absolute, page_va, phys2, need_second);
+			fpu_unpark(&v->c);
+			if (b) {
+				block_insert(e, b);
+				return b;
+			}
+			if (*need_second)
+				return NULL;
+		}
+		block_flush_all(e);
+	}
+	return NULL;
+}
+
+/*
+ * The block at linear address @lin, translated if need be. NULL: c->fault is
+ * set (the fetch faulted), or *@fatal.
+ */
+static struct block *find_block(struct soft_vcpu *v, uint64_t lin, uint32_t mode, bool *global, bool *fatal)
+{
+	struct soft_cpu *c = &v->c;
+	struct soft_engine *e = c->engine;
+	uint64_t phys, phys2 = ~0ull, page_va = lin & PAGE_MASK;
+	bool absolute, need_second;
+	struct block *b;
+
+	*fatal = false;
+	if (mmu_translate_code(v, lin, &phys, global))
+		return NULL;
+	if (ram_page(e, phys) < 0) {
+		/* Code in MMIO or a hole reads as all ones: an undefined opcode on a real machine. */
+		c->fault = (struct soft_fault){ .vector = VEC_UD };
+		return NULL;
+	}
+	absolute = *global && (mode & MODE_CS64);
+	b = block_find(e, phys, mode, absolute, page_va, ~0ull);
+	if (b && b->phys2 == ~0ull)
+		return b;
+	need_second = b != NULL;
+	if (!need_second) {
+		b = make_block(v, phys, mode, absolute, page_va, ~0ull, &need_second);
+		if (b)
+			return b;
+		if (!need_second) {
+			*fatal = true;
+			return NULL;
+		}
+	}
+	/* The first instruction reaches into the next page. */
+	if (mmu_translate_code(v, page_va + PAGE_SIZE, &phys2, &(bool){ false }))
+		return NULL;
+	if (ram_page(e, phys2) < 0) {
+		c->fault = (struct soft_fault){ .vector = VEC_UD };
+		return NULL;
+	}
+	b = block_find(e, phys, mode, absolute, page_va, phys2 & PAGE_MASK);
+	if (b)
+		return b;
+	b = make_block(v, phys, mode, absolute, page_va, phys2, &need_second);
+	*fatal = !b;
+	return b;
+}
+
+/* An instruction breakpoint at @lin? Then #DB is set up and true returned. */
+static bool code_breakpoint(struct soft_cpu *c, uint64_t lin)
+{
+	uint32_t hit = 0;
+
+	if (c->sysflags & FLAG_RF)
+		return false;
+	for (unsigned i = 0; i < 4; i++)
+		if ((c->s.dr[7] >> (2 * i) & 3) && (c->s.dr[7] >> (16 + 4 * i) & 3) == 0 && c->s.dr[i] == lin)
+			hit |= 1u << i;
+	if (!hit)
+		return false;
+	c->s.dr[6] = (c->s.dr[6] & ~0xfull) | hit;
+	c->fault = (struct soft_fault){ .vector = VEC_DB };
+	return true;
+}
+
+/*
+ * Host code for s.rip in the current mode, with vbase and x11 ready. 0: a
+ * fault has been delivered, look again; or *@fatal.
+ */
+static uint64_t next_block(struct soft_vcpu *v, bool *fatal)
+{
+	struct soft_cpu *c = &v->c;
+	struct soft_engine *e = c->engine;
+	enum tlb_view view = mode_view(c->mode);
+	uint32_t mode = c->mode;
+	uint64_t lin = c->s.rip + code_base(c);
+	bool global;
+	struct block *b;
+	uint32_t i;
+
+	*fatal = false;
+	v->stats.dispatches++;
+	if (!(mode & MODE_CS64))
+		lin = (uint32_t)lin;
+	v->stepping = mode & (MODE_TF | MODE_HWBP);
+	if (c->s.int_shadow) {
+		/* One instruction by itself, with interrupts held off. */
+		mode |= MODE_TF;
+		v->shadow_step = true;
+		c->s.int_shadow = false;
+		v->shadow_exit_request = c->exit_request;
+		c->exit_request = 0;
+	}
+	if (mode & (MODE_TF | MODE_HWBP | MODE_CHECK(SEG_CS))) {
+		if ((mode & MODE_CHECK(SEG_CS)) && c->s.rip > c->s.seg[SEG_CS].limit) {
+			soft_gp(c, 0);
+			goto fault;
+		}
+		if ((mode & MODE_HWBP) && code_breakpoint(c, lin))
+			goto fault;
+		b = find_block(v, lin, mode, &global, fatal);
+		if (!b)
+			goto none;
+		v->vbase = lin & PAGE_MASK;
+		return (uint64_t)(uintptr_t)e->code_rx + block_direct_entry(b);
+	}
+	c->sysflags &= ~FLAG_RF; /* matters for breakpoints only */
+
+	if (v->jc_mode[view] != mode) {
+		jc_flush(v, view);
+		v->jc_mode[view] = mode;
+	}
+	i = jc_index(lin);
+	if (v->jc[view].tag[i] == lin) {
+		v->x11 = lin;
+		return v->jc[view].host[i];
+	}
+	b = find_block(v, lin, mode, &global, fatal);
+	if (!b)
+		goto none;
+	if (!(mode & MODE_CSBASE))
+		jc_insert(v, view, lin, (uint64_t)(uintptr_t)e->code_rx + b->hot, b->absolute);
+	v->vbase = lin & PAGE_MASK;
+	if (v->link_from && v->link_generation == v->stats.code_flushes) {
+		struct block_exit *x = v->link_from;
+		bool same = (x->from->phys ^ b->phys) < PAGE_SIZE && b->phys2 == ~0ull;
+
+		if (x->from->mode == mode && x->from->absolute == b->absolute && (b->absolute || same) &&
+		    (!x->cross || b->absolute)) {
+			block_link(e, x, b);
+			v->stats.links++;
+		}
+	}
+	return (uint64_t)(uintptr_t)e->code_rx + block_direct_entry(b);
+
+none:
+	if (*fatal)
+		return 0;
+fault:
+	deliver_fault(v);
+	return 0;
+}
+
+/* ---- memory accesses that translated code could not do ---- */
+
+/* Which way on? */
+enum after { RESUME, DISPATCH, STOP };
+
+static enum after fault_at(struct soft_vcpu *v, const struct block *b, const struct desc *d)
+{
+	v->c.s.rip = block_rip(v, b, d->off);
+	deliver_fault(v);
+	v->faulted = true;
+	return DISPATCH;
+}
+
+static bool store_trampoline(struct soft_vcpu *v, const struct desc *d, uint64_t *pc)
+{
+	struct soft_engine *e = v->c.engine;
+	struct desc *rw = (struct desc *)(e->code_rw + ((const uint8_t *)d - e->code_rx));
+
+	if (!rw->access.tramp) {
+		fpu_park(&v->c);
+		rw->access.tramp = trampoline_make(e, d);
+		fpu_unpark(&v->c);
+	}
+	*pc = (uint64_t)(uintptr_t)e->code_rx + rw->access.tramp;
+	return rw->access.tramp != 0;
+}
+
+static enum after access_slow(struct soft_vcpu *v, const struct block *b, const struct desc *d, uint64_t *pc)
+{
+	struct soft_cpu *c = &v->c;
+	struct soft_engine *e = c->engine;
+	uint64_t lin = v->x11, phys = 0;
+	unsigned how = d->access.write ? MEM_WRITE : MEM_READ;
+	unsigned size = d->access.size;
+	bool special, code;
+	uint8_t *host;
+
+	*pc = (uint64_t)(uintptr_t)e->code_rx + d->access.resume;
+	v->stats.tlb_misses++;
+	host = mmu_resolve(v, lin, size, how, &special, &code, &phys);
+	if (host) {
+		v->x11 = (uint64_t)(uintptr_t)host;
+		if (how != MEM_WRITE || !code || !block_invalidate(e, phys, size, b))
+			return RESUME;
+		/* The instruction has changed its own block: leave behind it. */
+		if (d->access.stay)
+			return RESUME;
+		v->store = (struct pending_store){ .lin = lin, .size = (uint8_t)size };
+		v->leave_behind = true;
+		goto trampoline;
+	}
+	if (!special) {
+		if (c->fault.vector == VEC_GP && d->access.seg == SEG_SS)
+			c->fault.vector = VEC_SS;
+		return fault_at(v, b, d);
+	}
+
+	/* MMIO, two pages, or a watched page: through the bounce buffer, alignment kept. */
+	v->stats.bounces++;
+	v->x11 = (uint64_t)(uintptr_t)(v->bounce_area + (lin & 63));
+	if (d->access.write == ACCESS_READ || d->access.write == ACCESS_RMW) {
+		if (d->access.write == ACCESS_RMW && soft_probe(c, lin, size, MEM_WRITE))
+			return fault_at(v, b, d);
+		if (soft_read(c, lin, v->bounce_area + (lin & 63), size, MEM_READ))
+			return fault_at(v, b, d);
+		if (d->access.write == ACCESS_READ)
+			return RESUME;
+	} else if (soft_probe(c, lin, size, MEM_WRITE)) {
+		return fault_at(v, b, d);
+	}
+	v->store = (struct pending_store){ .lin = lin, .size = (uint8_t)size, .bounced = true };
+	v->leave_behind = false;
+trampoline:
+	if (!store_trampoline(v, d, pc)) {
+		/* No room: start the instruction again in an empty cache. */
+		c->s.rip = block_rip(v, b, d->off);
+		e->flush_wanted = true;
+		return DISPATCH;
+	}
+	return RESUME;
+}
+
+/* A trampoline has run its store; the instruction is complete. */
+static enum after access_stored(struct soft_vcpu *v, const struct block *b, const struct desc *d, uint64_t *pc)
+{
+	struct soft_cpu *c = &v->c;
+	struct soft_engine *e = c->engine;
+	uint16_t mask;
+
+	if (v->store.bounced) {
+		v->current = b;
+		v->current_stale = false;
+		/* Probed before, so it cannot fail now. */
+		(void)soft_write(c, v->store.lin, v->bounce_area + (v->store.lin & 63), v->store.size, MEM_WRITE);
+		v->current = NULL;
+		v->leave_behind = v->current_stale && !d->access.stay;
+	}
+	if (!v->leave_behind) {
+		v->enter_flags = v->exit_flags;
+		*pc = (uint64_t)(uintptr_t)e->code_rx + d->access.resume + d->access.op_len;
+		return RESUME;
+	}
+	mask = flags_ax_mask(flags_unpack(d->access.host_flags));
+	c->aflags = (uint16_t)((c->aflags & ~mask) | (v->exit_flags & mask));
+	c->s.rip = wrap_ip(c, block_rip(v, b, d->off) + d->len);
+	return DISPATCH;
+}
+
+/* ---- everything else ---- */
+
+static enum after run_sysop(struct soft_vcpu *v, const struct block *b, const struct desc *d, uint64_t *pc)
+{
+	struct soft_cpu *c = &v->c;
+	const struct sysop *op = (const struct sysop *)(d + 1);
+	enum soft_next next;
+
+	c->s.rip = block_rip(v, b, d->off);
+	c->next_rip = wrap_ip(c, c->s.rip + d->len);
+	v->current = b;
+	v->current_stale = false;
+	v->no_step = op->id == SYSOP_INT || op->id == SYSOP_INT3 || op->id == SYSOP_INTO || op->id == SYSOP_INT1 ||
+		     ((op->id == SYSOP_SYSCALL || op->id == SYSOP_SYSENTER));
+	if (d->kind == DESC_STRING) {
+		next = string_run(v, op);
+	} else {
+		v->stats.sysops++;
+		next = sysop_table[op->id](c, op);
+	}
+	v->current = NULL;
+	switch (next) {
+	case NEXT_CONTINUE:
+		if (v->current_stale) {
+			c->s.rip = c->next_rip;
+			return DISPATCH;
+		}
+		*pc = (uint64_t)(uintptr_t)c->engine->code_rx + d->sys.resume;
+		return RESUME;
+	case NEXT_FAULT: deliver_fault(v); v->faulted = true; break;
+	case NEXT_DISPATCH: break;
+	}
+	return DISPATCH;
+}
+
+static enum after check_segment(struct soft_vcpu *v, const struct block *b, const struct desc *d, uint64_t *pc)
+{
+	uint64_t lin;
+
+	if (soft_linear(&v->c, d->access.seg, v->x11, d->access.size, d->access.write, &lin))
+		return fault_at(v, b, d);
+	v->x11 = lin;
+	*pc = (uint64_t)(uintptr_t)v->c.engine->code_rx + d->access.resume;
+	return RESUME;
+}
+
+/* The host CPU refused a copied instruction: it is the guest's fault. */
+static enum after host_fault(struct soft_vcpu *v)
+{
+	struct soft_cpu *c = &v->c;
+	struct soft_engine *e = c->engine;
+	uint32_t off = (uint32_t)(v->host_fault.fault_pc - v->host_fault.code);
+	const struct insn_map *map = NULL;
+	const struct block *b;
+	uint64_t page_off;
+	uint16_t mask = 0;
+	const struct desc *site;
+
+	v->stats.host_faults++;
+	site = off >= CODE_HOT_SIZE ? trampoline_at(e, off) : NULL;
+	if (site) {
+		b = meta_at(e, site->block);
+		page_off = site->off;
+	} else {
+		b = block_at(e, off, &map);
+		if (!b)
+			return STOP;
+		page_off = map->guest;
+		mask = flags_ax_mask(flags_unpack(map->host_flags));
+	}
+	if (v->host_fault.fault_vector == VEC_PF)
+		return STOP; /* guest RAM cannot be had: the host is out of memory */
+	if (mask) {
+		uint64_t f = v->host_fault.fault_flags;
+		uint16_t ax = (uint16_t)(((f & 0xd5) | 2) << 8 | ((f & FLAG_OF) ? 1 : 0));
+
+		c->aflags = (uint16_t)((c->aflags & ~mask) | (ax & mask));
+	}
+	c->s.rip = block_rip(v, b, page_off);
+	c->fault = (struct soft_fault){ .vector = v->host_fault.fault_vector,
+					.has_error = v->host_fault.fault_vector == VEC_GP ||
+						     v->host_fault.fault_vector == VEC_SS || v->host_fault.fault_vector == VEC_AC };
+	if (v->host_fault.fault_vector == VEC_XM && !(c->s.cr4 & CR4_OSXMMEXCPT))
+		c->fault.vector = VEC_UD;
+	deliver_fault(v);
+	v->faulted = true;
+	return DISPATCH;
+}
+
+static enum after handle(struct soft_vcpu *v, const struct desc *d, uint64_t *pc)
+{
+	struct soft_cpu *c = &v->c;
+	struct soft_engine *e = c->engine;
+	const struct block *b = meta_at(e, d->block);
+
+	v->stats.enters++;
+	switch ((enum desc_kind)d->kind) {
+	case DESC_ACCESS: return access_slow(v, b, d, pc);
+	case DESC_STORED: return access_stored(v, b, d, pc);
+	case DESC_SEGMENT: return check_segment(v, b, d, pc);
+	case DESC_SYSOP:
+	case DESC_STRING: return run_sysop(v, b, d, pc);
+	case DESC_JUMP: c->s.rip = v->x11; return DISPATCH;
+	case DESC_POLL: c->s.rip = block_rip(v, b, d->off); return DISPATCH;
+	case DESC_EXIT: {
+		struct block_exit *x = meta_at(e, d->exit.exit);
+		uint64_t lin = x->from->absolute ? x->target : v->vbase + x->target;
+
+		c->s.rip = c->mode & MODE_CS64 ? lin : (uint32_t)(lin - code_base(c));
+		v->link_from = x;
+		v->link_generation = v->stats.code_flushes;
+		return DISPATCH;
+	}
+	case DESC_HOST_FAULT: return host_fault(v);
+	}
+	return STOP;
+}
+
+/* A single-stepped instruction is complete: are there debug traps? */
+static void after_step(struct soft_vcpu *v)
+{
+	struct soft_cpu *c = &v->c;
+	uint64_t dr6 = v->watch_hit;
+
+	v->watch_hit = 0;
+	if (v->faulted || v->no_step) {
+		v->no_step = false;
+		return;
+	}
+	if (v->step_tf)
+		dr6 |= DR6_BS;
+	if (!dr6)
+		return;
+	c->s.dr[6] = (c->s.dr[6] & ~0xfull) | dr6;
+	c->fault = (struct soft_fault){ .vector = VEC_DB };
+	deliver_fault(v);
+}
+
+enum vcpu_exit soft_run(struct soft_vcpu *v)
+{
+	struct soft_cpu *c = &v->c;
+	struct soft_engine *e = c->engine;
+	enter_fn *enter = (enter_fn *)(uintptr_t)(e->code_rx + e->thunk_enter);
+	enum vcpu_exit result = VCPU_EXIT_ERROR;
+
+	fpu_unpark(c);
+	c->exit_request = 1; /* whatever came while nobody was running */
+	for (;;) {
+		const struct desc *d;
+		enum after after;
+		bool fatal;
+		uint64_t pc;
+
+		if (c->shutdown) {
+			result = VCPU_EXIT_TRIPLE_FAULT;
+			break;
+		}
+		if (c->exit_request && !c->s.int_shadow && !service(v)) {
+			result = VCPU_EXIT_STOP;
+			break;
+		}
+		if (c->s.halted && !sleep_until_event(v)) {
+			result = VCPU_EXIT_STOP;
+			break;
+		}
+		if (c->shutdown)
+			continue;
+		if (e->flush_wanted) {
+			e->flush_wanted = false;
+			block_flush_all(e);
+		}
+		pc = next_block(v, &fatal);
+		v->link_from = NULL;
+		if (fatal)
+			break;
+		if (!pc)
+			continue;
+		v->faulted = v->no_step = false;
+		v->step_tf = c->mode & MODE_TF;
+		do {
+			d = enter(v, pc);
+			after = handle(v, d, &pc);
+		} while (after == RESUME);
+		if (after == STOP)
+			break;
+		if (v->shadow_step) {
+			v->shadow_step = false;
+			c->exit_request |= v->shadow_exit_request | c->irq_waiting;
+		}
+		if (v->stepping) {
+			after_step(v);
+			if (!v->faulted)
+				c->sysflags &= ~FLAG_RF;
+		}
+	}
+	fpu_park(c);
+	return result;
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The soft engine's run loop: see dispatch.c. */
+#ifndef LGUEST_SOFT_DISPATCH_H
+#define LGUEST_SOFT_DISPATCH_H
+
+#include "engine/soft/vcpu.h"
+
+struct desc;
+typedef const struct desc *enter_fn(struct soft_vcpu *v, uint64_t host_pc);
+
+/* Runs the guest until something ends it. GS points at @v, signals have their own stack. */
+enum vcpu_exit soft_run(struct soft_vcpu *v);
+
+#endif

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The soft engine as the machine sees it (engine.h): memory for the code
+ * cache and the vCPU, state in and out, statistics. Ordinary C.
+ *
+ * Reading order for the engine: this file, vcpu.h, dispatch.c (the run loop),
+ * translate.c and its family, mmu.c, block.c, then the system instructions.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "cpu/cpuid.h"
+#include "engine/soft/block.h"
+#include "engine/soft/dispatch.h"
+#include "engine/soft/mmu.h"
+#include "engine/soft/signal.h"
+
+static void *reserve(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+#ifdef MADV_NOHUGEPAGE
+	/* Sparse tables: a huge page would make one touched entry cost 2 MiB. */
+	madvise(p, size, MADV_NOHUGEPAGE);
+#endif
+	return p;
+}
+
+static void soft_set_state(struct vcpu *vcpu, const struct x86_state *s)
+{
+	struct soft_vcpu *v = (struct soft_vcpu *)vcpu;
+	struct soft_cpu *c = &v->c;
+
+	c->s = *s;
+	c->cpl = (s->seg[SEG_SS].attr & SEG_ATTR_DPL) >> SEG_ATTR_DPL_SHIFT;
+	cpu_set_rflags(c, s->rflags);
+	cpu_update_mode(c);
+	c->shutdown = c->stop = false;
+	c->irq_waiting = 0;
+	mmu_flush_all(c);
+}
+
+static void soft_get_state(struct vcpu *vcpu, struct x86_state *s)
+{
+	struct soft_vcpu *v = (struct soft_vcpu *)vcpu;
+
+	*s = v->c.s;
+	s->rflags = cpu_get_rflags(&v->c);
+}
+
+static void soft_kick(struct vcpu *vcpu)
+{
+	((struct soft_vcpu *)vcpu)->c.exit_request = 1;
+}
+
+static enum vcpu_exit soft_vcpu_run(struct vcpu *vcpu)
+{
+	struct soft_vcpu *v = (struct soft_vcpu *)vcpu;
+	struct signal_thread t;
+	enum vcpu_exit ret;
+	int err;
+
+	err = signal_install();
+	if (!err)
+		err = signal_thread_enter(&t, v, &v->host_fault);
+	if (err) {
+		fprintf(stderr, "lguest: soft engine: cannot prepare the vCPU thread: %s\n", strerror(-err));
+		return VCPU_EXIT_ERROR;
+	}
+	v->c.stop = false;
+	ret = soft_run(v);
+	signal_thread_leave(&t);
+	if (ret == VCPU_EXIT_ERROR)
+		fprintf(stderr, "lguest: soft engine: host fault %u at guest rip %#" PRIx64 " (%s)\n",
+			v->host_fault.fault_vector, v->c.s.rip,
+			v->host_fault.fault_vector == VEC_PF ? "is the host out of memory?" : "code cache");
+	return ret;
+}
+
+static struct vcpu *soft_vcpu_create(struct engine *engine, unsigned index, const struct vcpu_bus *bus,
+				     const struct cpuid_table *cpuid)
+{
+	struct soft_engine *e = (struct soft_engine *)engine;
+	struct soft_vcpu *v;
+
+	if (e->vcpu) {
+		fprintf(stderr, "lguest: soft engine: only one vCPU so far\n");
+		return NULL;
+	}
+	v = reserve(sizeof(*v));
+	if (!v) {
+		fprintf(stderr, "lguest: soft engine: no memory for a vCPU: %s\n", strerror(errno));
+		return NULL;
+	}
+	e->cpuid = cpuid;
+	v->c.index = index;
+	v->c.bus = *bus;
+	v->c.cpuid = cpuid;
+	v->c.engine = e;
+	v->c.fpu_depth = 1; /* ordinary C is running */
+	v->host_fault = (struct signal_target){
+		.code = (uint64_t)(uintptr_t)e->code_rx,
+		.code_size = CODE_CACHE_SIZE,
+		.exit_pc = (uint64_t)(uintptr_t)e->code_rx + e->thunk_exit,
+		.exit_r9 = (uint64_t)(uintptr_t)e->code_rx + e->desc_host_fault,
+	};
+	e->vcpu = v;
+	mmu_reset(v);
+	for (unsigned i = 0; i < VIEW_COUNT; i++) {
+		v->jc_log_count[i] = JC_LOG_SIZE + 1;
+		jc_flush(v, (enum tlb_view)i);
+	}
+	/* The XSAVE image of a CPU after reset: x87 and MXCSR defaults. */
+	v->c.s.xsave[0] = 0x7f;
+	v->c.s.xsave[1] = 0x03;
+	v->c.s.xsave[24] = 0x80;
+	v->c.s.xsave[25] = 0x1f;
+	return (struct vcpu *)v;
+}
+
+static void soft_vcpu_destroy(struct vcpu *vcpu)
+{
+	struct soft_vcpu *v = (struct soft_vcpu *)vcpu;
+
+	v->c.engine->vcpu = NULL;
+	munmap(v, sizeof(*v));
+}
+
+static void soft_print_stats(struct engine *engine, FILE *out)
+{
+	struct soft_engine *e = (struct soft_engine *)engine;
+	const struct soft_stats *s;
+
+	if (!e->vcpu)
+		return;
+	s = &e->vcpu->stats;
+	fprintf(out, "lguest: soft engine: blocks translated %" PRIu64 " (%" PRIu64 " instructions), invalidated %" PRIu64
+		     ", links %" PRIu64 "\n",
+		s->translated_blocks, s->translated_insns, s->invalidations, s->links);
+	fprintf(out, "lguest: soft engine: code cache %u of %u KiB, flushes %" PRIu64 "\n",
+		(e->hot_next + e->cold_next - CODE_HOT_SIZE) / 1024, CODE_CACHE_SIZE / 1024, s->code_flushes);
+	fprintf(out, "lguest: soft engine: exits %" PRIu64 ": TLB misses and slow accesses %" PRIu64 " (bounced %" PRIu64
+		     "), system instructions %" PRIu64 ", dispatches %" PRIu64 ", polls %" PRIu64 "\n",
+		s->enters, s->tlb_misses, s->bounces, s->sysops, s->dispatches, s->polls);
+	fprintf(out, "lguest: soft engine: interrupts %" PRIu64 ", exceptions %" PRIu64 " (raised by the host CPU %" PRIu64
+		     "), halts %" PRIu64 ", MMIO %" PRIu64 ", writes to code pages %" PRIu64 "\n",
+		s->interrupts, s->faults, s->host_faults, s->halts, s->mmio, s->smc_writes);
+	fprintf(out, "lguest: soft engine: TLB flushes %" PRIu64 " (global) %" PRIu64 " (CR3) %" PRIu64 " (INVLPG)\n",
+		s->flush_all, s->flush_nonglobal, s->invlpg);
+}
+
+static void soft_destroy(struct engine *engine)
+{
+	struct soft_engine *e = (struct soft_engine *)engine;
+	size_t pages = e->memory.size >> PAGE_SHIFT;
+
+	if (e->perf_map)
+		fclose(e->perf_map);
+	if (e->code_rw)
+		munmap(e->code_rw, CODE_CACHE_SIZE);
+	if (e->code_rx)
+		munmap(e->code_rx, CODE_CACHE_SIZE);
+	if (e->code_fd >= 0)
+		close(e->code_fd);
+	if (e->meta)
+		munmap(e->meta, META_SIZE);
+	if (e->code_pages)
+		munmap(e->code_pages, pages * sizeof(*e->code_pages));
+	if (e->last_writer)
+		munmap(e->last_writer, pages * sizeof(*e->last_writer));
+	free(e->hash);
+	free(e->by_hot);
+	free(e->trampolines);
+	translator_destroy(e->translator);
+	free(e);
+}
+
+/* The code cache: one memory object, mapped once to write and once to execute. */
+static bool map_code_cache(struct soft_engine *e)
+{
+	void *p;
+
+	e->code_fd = memfd_create("lguest-code", MFD_CLOEXEC);
+	if (e->code_fd < 0 || ftruncate(e->code_fd, CODE_CACHE_SIZE))
+		return false;
+	p = mmap(NULL, CODE_CACHE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, e->code_fd, 0);
+	if (p == MAP_FAILED)
+		return false;
+	e->code_rw = p;
+	p = mmap(NULL, CODE_CACHE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED, e->code_fd, 0);
+	if (p == MAP_FAILED)
+		return false;
+	e->code_rx = p;
+	return true;
+}
+
+static struct engine *soft_create(const struct engine_config *cfg)
+{
+	struct soft_engine *e = calloc(1, sizeof(*e));
+	size_t pages = cfg->memory->size >> PAGE_SHIFT;
+	char path[64];
+
+	if (!e)
+		goto fail;
+	e->code_fd = -1;
+	e->memory = *cfg->memory;
+	e->verbose = cfg->verbose;
+	e->e = (struct engine){
+		.ops = &engine_soft,
+		.vcpu_create = soft_vcpu_create,
+		.vcpu_destroy = soft_vcpu_destroy,
+		.vcpu_set_state = soft_set_state,
+		.vcpu_get_state = soft_get_state,
+		.vcpu_run = soft_vcpu_run,
+		.vcpu_kick = soft_kick,
+		.print_stats = soft_print_stats,
+		.destroy = soft_destroy,
+	};
+	e->by_hot_max = 1u << 20;
+	e->trampoline_max = 1u << 14;
+	e->hash = calloc(BLOCK_HASH_SIZE, sizeof(*e->hash));
+	e->by_hot = calloc(e->by_hot_max, sizeof(*e->by_hot));
+	e->trampolines = calloc(e->trampoline_max, sizeof(*e->trampolines));
+	e->meta = reserve(META_SIZE);
+	e->code_pages = reserve(pages * sizeof(*e->code_pages));
+	e->last_writer = reserve(pages * sizeof(*e->last_writer));
+	e->translator = translator_create(e);
+	if (!e->hash || !e->by_hot || !e->trampolines || !e->meta || !e->code_pages || !e->last_writer ||
+	    !e->translator || !map_code_cache(e))
+		goto fail;
+	e->meta_next = 64; /* offset 0 means none */
+	if (cfg->perf_map) {
+		snprintf(path, sizeof(path), "/tmp/perf-%d.map", getpid());
+		e->perf_map = fopen(path, "w");
+		if (!e->perf_map) {
+			fprintf(stderr, "lguest: --perf-map: %s: %s\n", path, strerror(errno));
+			soft_destroy(&e->e);
+			return NULL;
+		}
+	}
+	thunks_create(e);
+	return &e->e;
+
+fail:
+	fprintf(stderr, "lguest: soft engine: cannot set up the code cache: %s\n", strerror(errno));
+	if (e)
+		soft_destroy(&e->e);
+	return NULL;
+}
+
+const struct engine_ops engine_soft = {
+	.name = "soft",
+	.help = "translate guest code; needs no virtualization hardware",
+	.create = soft_create,
+};

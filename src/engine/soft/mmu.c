@@ -1,0 +1,604 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Guest paging and the software TLB. Fast C.
+ *
+ * There are three TLBs, one per view (vcpu.h): a page enters a view's TLB only
+ * if all code of that view may touch it, so translated code needs no further
+ * check. A write entry is made only when the page's dirty bit is set already
+ * and no translated code lies in the page.
+ *
+ * Paging: SDM vol. 3, chapter 4 (4.3 32-bit, 4.4 PAE, 4.5 4-level), access
+ * rights 4.6, error codes 4.7, accessed and dirty bits 4.8.
+ */
+#include "engine/soft/mmu.h"
+
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "cpu/cpuid.h"
+#include "engine/soft/block.h"
+#include "engine/soft/fpu.h"
+
+#define PTE_P  0x001ull
+#define PTE_W  0x002ull
+#define PTE_U  0x004ull
+#define PTE_A  0x020ull
+#define PTE_D  0x040ull
+#define PTE_PS 0x080ull
+#define PTE_G  0x100ull
+#define PTE_NX (1ull << 63)
+#define PTE_ADDR 0x000ffffffffff000ull
+
+/* What a walk found. */
+struct walk {
+	uint64_t phys;  /* of the byte asked for */
+	bool writable;  /* for this kind of access, all levels considered */
+	bool user;      /* a user page */
+	bool dirty;     /* the leaf's D bit is set (or there is no paging) */
+	bool global;
+	bool large;
+};
+
+static void tlb_clear_view(struct tlb_view_table *t)
+{
+	long ret;
+
+	/* Gives the pages back: all entries read as zero again. */
+	__asm__ volatile("syscall"
+			 : "=a"(ret)
+			 : "a"((long)SYS_madvise), "D"(t), "S"(sizeof(*t)), "d"((long)MADV_DONTNEED)
+			 : "rcx", "r11", "memory");
+	t->tag_r[0] = t->tag_w[0] = TLB_NONE;
+}
+
+void mmu_reset(struct soft_vcpu *v)
+{
+	for (unsigned i = 0; i < VIEW_COUNT; i++)
+		tlb_clear_view(&v->tlb[i]);
+	v->log_global.count = v->log_local.count = 0;
+	v->log_global.overflow = v->log_local.overflow = false;
+	v->itlb_generation++;
+	for (unsigned i = 0; i < 64; i++)
+		v->code_bloom[i] = 0;
+	for (unsigned i = 0; i < TLB_SIZE / 512 / 64; i++)
+		v->large_bitmap[i] = 0;
+}
+
+static void clear_entry(struct soft_vcpu *v, unsigned view, uint32_t index)
+{
+	uint64_t none = index ? 0 : TLB_NONE;
+
+	v->tlb[view].tag_r[index] = none;
+	v->tlb[view].tag_w[index] = none;
+}
+
+static void log_add(struct tlb_log *log, unsigned view, uint32_t index)
+{
+	if (log->count < TLB_LOG_SIZE)
+		log->entry[log->count++] = view << 24 | index;
+	else
+		log->overflow = true;
+}
+
+static void log_undo(struct soft_vcpu *v, struct tlb_log *log)
+{
+	for (uint32_t i = 0; i < log->count; i++)
+		clear_entry(v, log->entry[i] >> 24, log->entry[i] & (TLB_SIZE - 1));
+	log->count = 0;
+}
+
+void mmu_flush_all(struct soft_cpu *c)
+{
+	struct soft_vcpu *v = to_vcpu(c);
+
+	v->stats.flush_all++;
+	if (v->log_global.overflow || v->log_local.overflow) {
+		mmu_reset(v);
+	} else {
+		log_undo(v, &v->log_global);
+		log_undo(v, &v->log_local);
+		v->itlb_generation++;
+		for (unsigned i = 0; i < 64; i++)
+			v->code_bloom[i] = 0;
+		for (unsigned i = 0; i < TLB_SIZE / 512 / 64; i++)
+			v->large_bitmap[i] = 0;
+	}
+	for (unsigned i = 0; i < VIEW_COUNT; i++)
+		jc_flush(v, (enum tlb_view)i);
+	block_unlink_cross(c->engine);
+}
+
+void mmu_flush_nonglobal(struct soft_cpu *c)
+{
+	struct soft_vcpu *v = to_vcpu(c);
+
+	v->stats.flush_nonglobal++;
+	if (v->log_local.overflow) {
+		mmu_flush_all(c);
+		return;
+	}
+	log_undo(v, &v->log_local);
+	/* Global entries survive in the ITLB by being looked at again: it is small. */
+	v->itlb_generation++;
+	jc_flush_local(v);
+}
+
+static unsigned bloom_bit(uint64_t lin)
+{
+	return (uint32_t)((lin >> PAGE_SHIFT) * 0x9e3779b1u) >> 20;
+}
+
+void mmu_invlpg(struct soft_cpu *c, uint64_t lin)
+{
+	struct soft_vcpu *v = to_vcpu(c);
+	uint32_t index = (uint32_t)lin >> PAGE_SHIFT;
+	uint32_t region = index >> 9;
+	unsigned bit = bloom_bit(lin);
+
+	v->stats.invlpg++;
+	if (v->large_bitmap[region / 64] >> (region % 64) & 1) {
+		for (unsigned view = 0; view < VIEW_COUNT; view++)
+			for (uint32_t i = region << 9; i < (region + 1) << 9; i++)
+				clear_entry(v, view, i);
+	} else {
+		for (unsigned view = 0; view < VIEW_COUNT; view++)
+			clear_entry(v, view, index);
+	}
+	v->itlb[index % ITLB_SIZE].tag = TLB_NONE;
+	/* A large page's code may have been entered anywhere in it. */
+	if ((v->code_bloom[bit / 64] >> (bit % 64) & 1) || (v->large_bitmap[region / 64] >> (region % 64) & 1)) {
+		v->itlb_generation++;
+		for (unsigned i = 0; i < VIEW_COUNT; i++)
+			jc_flush(v, (enum tlb_view)i);
+		block_unlink_cross(c->engine);
+	}
+}
+
+/* ---- the walk ---- */
+
+static uint64_t *table_entry(struct soft_cpu *c, uint64_t phys)
+{
+	return guest_range(&c->engine->memory, phys, 8);
+}
+
+static int page_fault(struct soft_cpu *c, uint64_t lin, uint32_t error, unsigned how, bool user)
+{
+	if (how & MEM_WRITE)
+		error |= PFERR_W;
+	if (user)
+		error |= PFERR_U;
+	if ((how & MEM_EXEC) && ((c->s.efer & EFER_NXE) || (c->s.cr4 & CR4_SMEP)))
+		error |= PFERR_I;
+	c->fault = (struct soft_fault){ .vector = VEC_PF, .has_error = true, .error = error, .cr2 = lin };
+	return -1;
+}
+
+/* The accessed (and dirty) bit of a table entry, set as the CPU does: atomically, and only if clear. */
+static void set_bits64(uint64_t *p, uint64_t bits)
+{
+	if ((*(volatile uint64_t *)p & bits) != bits)
+		__atomic_fetch_or(p, bits, __ATOMIC_SEQ_CST);
+}
+
+static void set_bits32(uint32_t *p, uint32_t bits)
+{
+	if ((*(volatile uint32_t *)p & bits) != bits)
+		__atomic_fetch_or(p, bits, __ATOMIC_SEQ_CST);
+}
+
+/* Access rights (SDM vol. 3, 4.6.1). @u, @w, @nx: combined over all levels. */
+static bool access_allowed(const struct soft_cpu *c, unsigned how, bool user, bool u, bool w, bool nx)
+{
+	if (user) {
+		if (!u)
+			return false;
+		if (how & MEM_WRITE)
+			return w;
+		return !((how & MEM_EXEC) && nx);
+	}
+	if (how & MEM_EXEC)
+		return !nx && !(u && (c->s.cr4 & CR4_SMEP));
+	if (u && (c->s.cr4 & CR4_SMAP) && ((how & MEM_SYSTEM) || !(c->mode & MODE_AC)))
+		return false;
+	if (how & MEM_WRITE)
+		return w || !(c->s.cr0 & CR0_WP);
+	return true;
+}
+
+/* Is a write through this mapping possible for a supervisor, respectively user? */
+static bool write_possible(const struct soft_cpu *c, bool user, bool w)
+{
+	return user ? w : w || !(c->s.cr0 & CR0_WP);
+}
+
+static int walk_32bit(struct soft_cpu *c, uint64_t lin, unsigned how, bool user, struct walk *w)
+{
+	uint32_t *pde_p = guest_range(&c->engine->memory, (c->s.cr3 & 0xfffff000u) + ((lin >> 22) & 0x3ff) * 4, 4);
+	uint32_t pde, pte, *pte_p;
+
+	if (!pde_p)
+		return page_fault(c, lin, 0, how, user);
+	pde = *(volatile uint32_t *)pde_p;
+	if (!(pde & PTE_P))
+		return page_fault(c, lin, 0, how, user);
+	if ((pde & PTE_PS) && (c->s.cr4 & CR4_PSE)) {
+		/* PSE-36: bits 13..20 are address bits 32..39 */
+		uint64_t base = (pde & 0xffc00000u) | ((uint64_t)(pde & 0x001fe000u) << 19);
+
+		if (pde & 0x00200000u)
+			return page_fault(c, lin, PFERR_P | PFERR_RSVD, how, user);
+		if (!access_allowed(c, how, user, pde & PTE_U, pde & PTE_W, false))
+			return page_fault(c, lin, PFERR_P, how, user);
+		set_bits32(pde_p, (uint32_t)(PTE_A | (how & MEM_WRITE ? PTE_D : 0)));
+		w->phys = base | (lin & 0x3fffff);
+		w->user = pde & PTE_U;
+		w->writable = write_possible(c, user, pde & PTE_W);
+		w->dirty = (pde & PTE_D) || (how & MEM_WRITE);
+		w->global = (pde & PTE_G) && (c->s.cr4 & CR4_PGE);
+		w->large = true;
+		return 0;
+	}
+	pte_p = guest_range(&c->engine->memory, (pde & 0xfffff000u) + ((lin >> 12) & 0x3ff) * 4, 4);
+	if (!pte_p)
+		return page_fault(c, lin, 0, how, user);
+	pte = *(volatile uint32_t *)pte_p;
+	if (!(pte & PTE_P))
+		return page_fault(c, lin, 0, how, user);
+	w->user = pde & pte & PTE_U;
+	if (!access_allowed(c, how, user, w->user, pde & pte & PTE_W, false))
+		return page_fault(c, lin, PFERR_P, how, user);
+	set_bits32(pde_p, PTE_A);
+	set_bits32(pte_p, (uint32_t)(PTE_A | (how & MEM_WRITE ? PTE_D : 0)));
+	w->phys = (pte & 0xfffff000u) | (lin & 0xfff);
+	w->writable = write_possible(c, user, pde & pte & PTE_W);
+	w->dirty = (pte & PTE_D) || (how & MEM_WRITE);
+	w->global = (pte & PTE_G) && (c->s.cr4 & CR4_PGE);
+	w->large = false;
+	return 0;
+}
+
+/* PAE and 4-level paging: the same entries, in 3 or 4 levels. */
+static int walk_64bit(struct soft_cpu *c, uint64_t lin, unsigned how, bool user, struct walk *w)
+{
+	bool pae = !(c->s.efer & EFER_LMA);
+	unsigned level = pae ? 3 : 4;
+	uint64_t table = pae ? c->s.cr3 & 0xffffffe0u : c->s.cr3 & PTE_ADDR;
+	uint64_t reserved = PTE_ADDR & ~((1ull << CPUID_PHYS_BITS) - 1);
+	uint64_t *path[4];
+	uint64_t entry = 0;
+	unsigned depth = 0;
+	bool u = true, wr = true, nx = false;
+
+	if (!(c->s.efer & EFER_NXE))
+		reserved |= PTE_NX;
+	for (;; level--) {
+		unsigned shift = 12 + 9 * (level - 1);
+		uint64_t *p = table_entry(c, table + ((lin >> shift) & (pae && level == 3 ? 3 : 511)) * 8);
+		bool leaf;
+
+		if (!p)
+			return page_fault(c, lin, PFERR_P | PFERR_RSVD, how, user);
+		entry = *(volatile uint64_t *)p;
+		if (!(entry & PTE_P))
+			return page_fault(c, lin, 0, how, user);
+		leaf = level == 1 || ((entry & PTE_PS) && (level == 2 || (level == 3 && !pae)));
+		if ((entry & reserved) || (level == 4 && (entry & PTE_PS)) ||
+		    (leaf && level > 1 && (entry & ((1ull << shift) - 1) & PTE_ADDR & ~0x1000ull)))
+			return page_fault(c, lin, PFERR_P | PFERR_RSVD, how, user);
+		if (pae && level == 3) {
+			/* A PDPTE has no rights and no accessed bit. */
+			table = entry & PTE_ADDR;
+			continue;
+		}
+		u = u && (entry & PTE_U);
+		wr = wr && (entry & PTE_W);
+		nx = nx || (entry & PTE_NX);
+		path[depth++] = p;
+		if (leaf) {
+			uint64_t mask = (1ull << shift) - 1;
+
+			w->phys = (entry & PTE_ADDR & ~mask) | (lin & mask);
+			break;
+		}
+		table = entry & PTE_ADDR;
+	}
+	if (!access_allowed(c, how, user, u, wr, nx))
+		return page_fault(c, lin, PFERR_P, how, user);
+	for (unsigned i = 0; i + 1 < depth; i++)
+		set_bits64(path[i], PTE_A);
+	set_bits64(path[depth - 1], PTE_A | (how & MEM_WRITE ? PTE_D : 0));
+	w->user = u;
+	w->writable = write_possible(c, user, wr);
+	w->dirty = (entry & PTE_D) || (how & MEM_WRITE);
+	w->global = (entry & PTE_G) && (c->s.cr4 & CR4_PGE);
+	w->large = level > 1;
+	return 0;
+}
+
+static bool canonical(uint64_t lin)
+{
+	return (uint64_t)((int64_t)(lin << 16) >> 16) == lin;
+}
+
+/* @seg_ss: the address came through SS, so that #SS is due and not #GP. */
+static int walk(struct soft_cpu *c, uint64_t lin, unsigned how, struct walk *w)
+{
+	bool user = c->cpl == 3 && !(how & MEM_SYSTEM);
+
+	if (!(c->s.cr0 & CR0_PG)) {
+		*w = (struct walk){ .phys = (uint32_t)lin, .writable = true, .user = true, .dirty = true };
+		return 0;
+	}
+	if (c->s.efer & EFER_LMA) {
+		if (!canonical(lin)) {
+			c->fault = (struct soft_fault){ .vector = VEC_GP, .has_error = true };
+			return -1;
+		}
+		return walk_64bit(c, lin, how, user, w);
+	}
+	if (c->s.cr4 & CR4_PAE)
+		return walk_64bit(c, (uint32_t)lin, how, user, w);
+	return walk_32bit(c, (uint32_t)lin, how, user, w);
+}
+
+/* ---- filling ---- */
+
+static void note_writer(struct soft_engine *e, int64_t page, unsigned view, uint32_t index)
+{
+	uint32_t w = W_VALID | view << 24 | index;
+
+	if (!e->last_writer[page])
+		e->last_writer[page] = w;
+	else if (e->last_writer[page] != w)
+		e->last_writer[page] |= W_MANY;
+}
+
+static void sweep_log(struct soft_vcpu *v, const struct tlb_log *log, uint64_t host)
+{
+	for (uint32_t i = 0; i < log->count; i++) {
+		uint32_t index = log->entry[i] & (TLB_SIZE - 1);
+		struct tlb_view_table *t = &v->tlb[log->entry[i] >> 24];
+
+		if (t->host[index] == host)
+			t->tag_w[index] = index ? 0 : TLB_NONE;
+	}
+}
+
+void mmu_protect_page(struct soft_vcpu *v, int64_t page)
+{
+	struct soft_engine *e = v->c.engine;
+	uint32_t w = e->last_writer[page];
+	uint64_t host = (uint64_t)(uintptr_t)e->memory.base + ((uint64_t)page << PAGE_SHIFT);
+
+	if (!w)
+		return;
+	e->last_writer[page] = 0;
+	if (!(w & W_MANY)) {
+		uint32_t index = w & (TLB_SIZE - 1);
+		struct tlb_view_table *t = &v->tlb[(w >> 24) & 3];
+
+		if (t->host[index] == host)
+			t->tag_w[index] = index ? 0 : TLB_NONE;
+		return;
+	}
+	if (v->log_global.overflow || v->log_local.overflow) {
+		mmu_reset(v);
+		return;
+	}
+	sweep_log(v, &v->log_global, host);
+	sweep_log(v, &v->log_local, host);
+}
+
+/* Is a data breakpoint armed in this page? Then its accesses are looked at one by one. */
+static bool page_watched(const struct soft_cpu *c, uint64_t lin)
+{
+	if (!(c->mode & MODE_HWBP))
+		return false;
+	for (unsigned i = 0; i < 4; i++)
+		if ((c->s.dr[7] >> (2 * i) & 3) && (c->s.dr[7] >> (16 + 4 * i) & 3) != 0 &&
+		    ((c->s.dr[i] ^ lin) & ~0xfffull) == 0)
+			return true;
+	return false;
+}
+
+static void fill(struct soft_vcpu *v, uint64_t lin, const struct walk *w, unsigned view, int64_t page, bool code)
+{
+	struct soft_engine *e = v->c.engine;
+	struct tlb_view_table *t = &v->tlb[view];
+	uint32_t index = (uint32_t)lin >> PAGE_SHIFT;
+	uint64_t tag = lin & PAGE_MASK;
+
+	if (t->tag_r[index] != tag)
+		log_add(w->global ? &v->log_global : &v->log_local, view, index);
+	t->host[index] = (uint64_t)(uintptr_t)e->memory.base + ((uint64_t)page << PAGE_SHIFT);
+	t->tag_r[index] = tag;
+	if (w->writable && w->dirty && !code) {
+		t->tag_w[index] = tag;
+		note_writer(e, page, view, index);
+	} else {
+		t->tag_w[index] = index ? 0 : TLB_NONE;
+	}
+	if (w->large)
+		v->large_bitmap[index >> 15] |= 1ull << ((index >> 9) % 64);
+}
+
+uint8_t *mmu_resolve(struct soft_vcpu *v, uint64_t lin, unsigned size, unsigned how, bool *special, bool *code,
+		     uint64_t *phys)
+{
+	struct soft_cpu *c = &v->c;
+	struct soft_engine *e = c->engine;
+	struct walk w;
+	int64_t page;
+
+	*special = *code = false;
+	if (!cpu_long_mode(c))
+		lin = (uint32_t)lin;
+	if ((lin & (PAGE_SIZE - 1)) + size > PAGE_SIZE) {
+		*special = true;
+		return NULL;
+	}
+	if (walk(c, lin, how, &w))
+		return NULL;
+	*phys = w.phys;
+	page = ram_page(e, w.phys);
+	if (page < 0 || page_watched(c, lin)) {
+		*special = true;
+		return NULL;
+	}
+	*code = page_has_code(e, page);
+	/*
+	 * A page may enter a view only if every access of that view to it is
+	 * allowed. Implicit supervisor accesses do not follow the view's rules.
+	 */
+	if (!(how & MEM_SYSTEM))
+		fill(v, lin, &w, mode_view(c->mode), page, *code);
+	return e->memory.base + ((uint64_t)page << PAGE_SHIFT) + (lin & (PAGE_SIZE - 1));
+}
+
+int mmu_translate_code(struct soft_vcpu *v, uint64_t lin, uint64_t *phys, bool *global)
+{
+	struct soft_cpu *c = &v->c;
+	struct itlb_entry *e = &v->itlb[(lin >> PAGE_SHIFT) % ITLB_SIZE];
+	uint8_t view = c->cpl == 3;
+	struct walk w;
+	unsigned bit;
+
+	if (e->tag == (lin & PAGE_MASK) && e->generation == v->itlb_generation && e->view == view) {
+		*phys = e->phys | (lin & (PAGE_SIZE - 1));
+		*global = e->global;
+		return 0;
+	}
+	if (walk(c, lin, MEM_EXEC, &w))
+		return -1;
+	*phys = w.phys;
+	*global = w.global && !w.user;
+	e->tag = lin & PAGE_MASK;
+	e->phys = w.phys & PAGE_MASK;
+	e->generation = v->itlb_generation;
+	e->view = view;
+	e->global = *global;
+	bit = bloom_bit(lin);
+	v->code_bloom[bit / 64] |= 1ull << (bit % 64);
+	if (w.large)
+		v->large_bitmap[((uint32_t)lin >> 27)] |= 1ull << (((uint32_t)lin >> 21) % 64);
+	return 0;
+}
+
+/* ---- copies for C ---- */
+
+static void copy(void *to, const void *from, uint64_t n)
+{
+	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
+}
+
+static void mmio_copy(struct soft_vcpu *v, uint64_t phys, uint8_t *buf, unsigned len, bool write)
+{
+	struct soft_cpu *c = &v->c;
+
+	v->stats.mmio++;
+	fpu_park(c);
+	while (len) {
+		unsigned n = len >= 8 && !(phys & 7) ? 8 : len >= 4 && !(phys & 3) ? 4 : len >= 2 && !(phys & 1) ? 2 : 1;
+		uint64_t val = 0;
+
+		if (write) {
+			for (unsigned i = 0; i < n; i++)
+				val |= (uint64_t)buf[i] << (8 * i);
+			c->bus.mmio_write(c->bus.machine, c->index, phys, n, val);
+		} else {
+			val = c->bus.mmio_read(c->bus.machine, c->index, phys, n);
+			for (unsigned i = 0; i < n; i++)
+				buf[i] = (uint8_t)(val >> (8 * i));
+		}
+		buf += n;
+		phys += n;
+		len -= n;
+	}
+	fpu_unpark(c);
+}
+
+/* Do data breakpoints cover [lin, lin + len)? Notes them for the #DB behind the instruction. */
+static void note_watch(struct soft_vcpu *v, uint64_t lin, unsigned len, bool write)
+{
+	struct soft_cpu *c = &v->c;
+
+	if (!(c->mode & MODE_HWBP))
+		return;
+	for (unsigned i = 0; i < 4; i++) {
+		static const uint8_t length[4] = { 1, 2, 8, 4 };
+		unsigned rw = c->s.dr[7] >> (16 + 4 * i) & 3;
+		unsigned n = length[c->s.dr[7] >> (18 + 4 * i) & 3];
+		uint64_t at = c->s.dr[i] & ~(uint64_t)(n - 1);
+
+		if (!(c->s.dr[7] >> (2 * i) & 3) || rw == 0 || rw == 2 || (rw == 1 && !write))
+			continue;
+		if (lin < at + n && at < lin + len)
+			v->watch_hit |= 1ull << i;
+	}
+}
+
+static int transfer(struct soft_cpu *c, uint64_t lin, uint8_t *buf, unsigned len, unsigned how)
+{
+	struct soft_vcpu *v = to_vcpu(c);
+
+	while (len) {
+		unsigned n = PAGE_SIZE - (lin & (PAGE_SIZE - 1));
+		bool special, code;
+		uint64_t phys;
+		uint8_t *host;
+
+		if (n > len)
+			n = len;
+		host = mmu_resolve(v, lin, n, how, &special, &code, &phys);
+		if (!host && !special)
+			return -1;
+		if (!(how & MEM_SYSTEM))
+			note_watch(v, lin, n, how & MEM_WRITE);
+		if (!host && ram_page(c->engine, phys) >= 0) {
+			host = guest_range(&c->engine->memory, phys, n);
+			code = page_has_code(c->engine, ram_page(c->engine, phys));
+		}
+		if (!host) {
+			mmio_copy(v, phys, buf, n, how & MEM_WRITE);
+		} else if (how & MEM_WRITE) {
+			if (code && block_invalidate(c->engine, phys, n, v->current))
+				v->current_stale = true;
+			copy(host, buf, n);
+		} else {
+			copy(buf, host, n);
+		}
+		lin += n;
+		buf += n;
+		len -= n;
+	}
+	return 0;
+}
+
+int soft_probe(struct soft_cpu *c, uint64_t lin, unsigned len, unsigned how)
+{
+	while (len) {
+		unsigned n = PAGE_SIZE - (lin & (PAGE_SIZE - 1));
+		struct walk w;
+
+		if (n > len)
+			n = len;
+		if (walk(c, cpu_long_mode(c) ? lin : (uint32_t)lin, how, &w))
+			return -1;
+		lin += n;
+		len -= n;
+	}
+	return 0;
+}
+
+int soft_read(struct soft_cpu *c, uint64_t lin, void *buf, unsigned len, unsigned how)
+{
+	return transfer(c, lin, buf, len, how & ~MEM_WRITE);
+}
+
+int soft_write(struct soft_cpu *c, uint64_t lin, const void *buf, unsigned len, unsigned how)
+{
+	how |= MEM_WRITE;
+	if ((lin & (PAGE_SIZE - 1)) + len > PAGE_SIZE && soft_probe(c, lin, len, how))
+		return -1;
+	return transfer(c, lin, (uint8_t *)(uintptr_t)buf, len, how);
+}

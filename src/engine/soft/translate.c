@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * From guest bytes to a block of host code.
+ *
+ * Three passes over at most BLOCK_MAX_INSNS instructions of one page: decode
+ * (the block goes on behind conditional jumps that are not taken), flag
+ * liveness backwards, and emission. A block looks like this:
+ *
+ *	mov	r10, r11		only when entered through the jump cache,
+ *	and	r10, -4096		with the linear address in R11
+ *	mov	gs:[vbase], r10
+ *	cmp	gs:[exit_request], 0	direct entry
+ *	jne	poll stub
+ *	...
+ *
+ * Ordinary C: runs with the guest's vector state parked.
+ */
+#include "engine/soft/translate.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define PROLOGUE_LEN 19
+
+struct translator *translator_create(struct soft_engine *e)
+{
+	struct translator *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return NULL;
+	t->engine = e;
+	ZydisDecoderInit(&t->decoder[0], ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16);
+	ZydisDecoderInit(&t->decoder[1], ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
+	ZydisDecoderInit(&t->decoder[2], ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	return t;
+}
+
+void translator_destroy(struct translator *t)
+{
+	free(t);
+}
+
+enum decode_result { DECODED, NEEDS_SECOND_PAGE };
+
+/* Decodes the instruction at @off of the page into @in. Bad bytes become SYSOP_UD. */
+static enum decode_result decode(const struct xlat *x, struct insn *in, unsigned off)
+{
+	unsigned avail = PAGE_SIZE - off;
+	const uint8_t *p = x->page + off;
+	ZyanStatus st;
+
+	in->off = (uint16_t)off;
+	in->bytes = p;
+	if (avail < 15 && x->page2) {
+		memcpy(in->straddle, p, avail);
+		memcpy(in->straddle + avail, x->page2, 15 - avail);
+		in->bytes = in->straddle;
+		avail = 15;
+	}
+	if (avail > 15)
+		avail = 15;
+	st = ZydisDecoderDecodeInstruction(x->decoder, &in->context, in->bytes, avail, &in->zi);
+	in->op_count = 0;
+	if (ZYAN_SUCCESS(st) && in->zi.operand_count_visible) {
+		in->op_count = in->zi.operand_count_visible;
+		st = ZydisDecoderDecodeOperands(x->decoder, &in->context, &in->zi, in->ops, (ZyanU8)in->op_count);
+	}
+	if (ZYAN_SUCCESS(st)) {
+		in->len = in->zi.length;
+		insn_classify(x, in);
+		return DECODED;
+	}
+	if (st == ZYDIS_STATUS_NO_MORE_DATA && avail < 15)
+		return NEEDS_SECOND_PAGE;
+	in->class = CLASS_SYSOP;
+	/* Longer than 15 bytes is #GP, everything else undefined. */
+	in->sysop = st == ZYDIS_STATUS_INSTRUCTION_TOO_LONG || st == ZYDIS_STATUS_NO_MORE_DATA ? SYSOP_GP0 : SYSOP_UD;
+	in->op_count = 0;
+	in->aux = 0;
+	in->len = 1;
+	in->ends = true;
+	in->shadow = false;
+	in->reads = in->writes = FLAG_ARITH;
+	memset(&in->zi, 0, sizeof(in->zi));
+	return DECODED;
+}
+
+static uint64_t granules(unsigned from, unsigned to)
+{
+	unsigned first = from >> 6, last = (to - 1) >> 6;
+	uint64_t m = ~0ull << first;
+
+	if (last < 63)
+		m &= (2ull << last) - 1;
+	return m;
+}
+
+/*
+ * Which flags does the code at page offset @target need? Looks ahead a few
+ * instructions, within the page, so that the block depends on nothing else; what
+ * cannot be seen needs them all.
+ */
+static uint32_t look_ahead(struct xlat *x, int64_t target, uint32_t want, unsigned depth)
+{
+	uint32_t live = 0;
+
+	for (unsigned n = 0; n < 12 && want; n++) {
+		struct insn *in = &x->t->peek;
+
+		if (target < 0 || target > PAGE_SIZE - 16)
+			return live | want;
+		if (decode(x, in, (unsigned)target) != DECODED)
+			return live | want;
+		x->block->dep |= granules((unsigned)target, (unsigned)target + in->len);
+		live |= in->reads & want;
+		want &= ~in->reads;
+		if (in->class == CLASS_JCC || in->class == CLASS_LOOP) {
+			int64_t taken = target + in->len + in->zi.raw.imm[0].value.s;
+			unsigned len = in->len;
+
+			if (depth == 0)
+				return live | want;
+			live |= look_ahead(x, taken, want, depth - 1);
+			target += len;
+			want &= ~live;
+			continue;
+		}
+		want &= ~in->writes;
+		if (in->class == CLASS_JMP || in->class == CLASS_CALL) {
+			target += in->len + in->zi.raw.imm[0].value.s;
+			continue;
+		}
+		if (in->ends)
+			return live | want;
+		target += in->len;
+	}
+	return live | want;
+}
+
+/* True when the instruction after @in must not be translated into this block. */
+static bool stop_behind(const struct xlat *x, const struct insn *in, bool in_shadow)
+{
+	return in->ends || x->single || (in_shadow && !in->shadow);
+}
+
+static bool decode_block(struct xlat *x, bool *need_second)
+{
+	struct translator *t = x->t;
+	unsigned off = x->block->phys & (PAGE_SIZE - 1);
+	bool in_shadow = false;
+
+	x->n = 0;
+	*need_second = false;
+	while (x->n < BLOCK_MAX_INSNS && off < PAGE_SIZE) {
+		struct insn *in = &t->insns[x->n];
+
+		if (decode(x, in, off) == NEEDS_SECOND_PAGE) {
+			/* A straddling instruction makes a block of its own. */
+			*need_second = x->n == 0;
+			break;
+		}
+		if (x->n > 0 && off + in->len > PAGE_SIZE)
+			break;
+		x->n++;
+		off += in->len;
+		if (stop_behind(x, in, in_shadow))
+			break;
+		in_shadow = in->shadow;
+	}
+	return x->n > 0;
+}
+
+static void compute_liveness(struct xlat *x)
+{
+	struct translator *t = x->t;
+	struct insn *last = &t->insns[x->n - 1];
+	uint32_t live = FLAG_ARITH;
+
+	if (last->class == CLASS_JMP || last->class == CLASS_CALL) {
+		last->live_exit =
+			look_ahead(x, (int64_t)last->off + last->len + last->zi.raw.imm[0].value.s, FLAG_ARITH, 2);
+		live = last->live_exit;
+	} else if (!last->ends && !x->single) {
+		live = look_ahead(x, (int64_t)last->off + last->len, FLAG_ARITH, 2);
+	}
+	for (unsigned i = x->n; i-- > 0;) {
+		struct insn *in = &t->insns[i];
+
+		in->live_out = live;
+		if (in->class == CLASS_JCC || in->class == CLASS_LOOP) {
+			in->live_exit = look_ahead(x, (int64_t)in->off + in->len + in->zi.raw.imm[0].value.s,
+						   FLAG_ARITH, 2);
+			live |= in->live_exit;
+		}
+		live = (live & ~in->writes) | in->reads;
+		in->live_in = live;
+	}
+}
+
+static void emit_sysop(struct xlat *x)
+{
+	struct insn *in = x->in;
+	struct desc *d;
+
+	flags_clobber(x, FLAG_ARITH);
+	d = emit_leave(x, in->class == CLASS_STRING ? DESC_STRING : DESC_SYSOP, sizeof(struct sysop));
+	sysop_fill(x, in, (struct sysop *)(d + 1));
+	d->sys.resume = cache_off(x, x->hot.p);
+	x->host_valid = 0;
+	x->mem_valid = FLAG_ARITH;
+}
+
+static void emit_insn(struct xlat *x)
+{
+	switch ((enum insn_class)x->in->class) {
+	case CLASS_COPY: emit_copy(x); break;
+	case CLASS_NOP: break;
+	case CLASS_LEA: emit_lea_insn(x); break;
+	case CLASS_MOFFS: emit_moffs(x); break;
+	case CLASS_XLAT: emit_xlat(x); break;
+	case CLASS_BITSTR: emit_bitstring(x); break;
+	case CLASS_INCDEC: emit_incdec(x); break;
+	case CLASS_JCC: emit_jcc(x); break;
+	case CLASS_LOOP: emit_loop(x); break;
+	case CLASS_JMP: emit_jmp(x); break;
+	case CLASS_CALL: emit_call(x); break;
+	case CLASS_JMP_IND:
+	case CLASS_CALL_IND: emit_jump_indirect_insn(x); break;
+	case CLASS_RET: emit_ret(x); break;
+	case CLASS_PUSH: emit_push(x); break;
+	case CLASS_POP: emit_pop(x); break;
+	case CLASS_LEAVE: emit_leave_insn(x); break;
+	case CLASS_STRING:
+	case CLASS_SYSOP: emit_sysop(x); break;
+	}
+}
+
+static void emit_entry(struct xlat *x)
+{
+	struct emitter *o = &x->hot;
+	uint32_t stub;
+
+	x->o = o;
+	x->in = NULL;
+	if (!x->absolute) {
+		emit_mov(o, SCRATCH1, SCRATCH0);
+		e8(o, 0x49); /* and r10, -4096 */
+		e8(o, 0x81);
+		e8(o, 0xe2);
+		e32(o, (uint32_t)-4096);
+		emit_store(o, SCRATCH1, VOFF(vbase));
+	}
+	x->o = &x->cold;
+	stub = cache_off(x, x->cold.p);
+	emit_leave(x, DESC_POLL, 0);
+	x->o = o;
+	/* cmp dword gs:[exit_request], 0 */
+	e8(o, 0x65);
+	e8(o, 0x83);
+	e8(o, 0x3c);
+	e8(o, 0x25);
+	e32(o, VOFF(c.exit_request));
+	e8(o, 0);
+	e8(o, 0x0f); /* jne stub */
+	e8(o, 0x85);
+	emit_rel32(x, stub);
+	x->host_valid = 0;
+	x->mem_valid = FLAG_ARITH;
+}
+
+static void emit_block(struct xlat *x)
+{
+	struct block *b = x->block;
+	struct insn *last = &x->t->insns[x->n - 1];
+
+	emit_entry(x);
+	for (unsigned i = 0; i < x->n; i++) {
+		struct insn *in = &x->t->insns[i];
+
+		x->in = in;
+		x->store = NULL;
+		b->map[i] = (struct insn_map){
+			.host = (uint16_t)(cache_off(x, x->hot.p) - b->hot),
+			.guest = in->off,
+			/* Memory operands have had their live flags saved by the check. */
+			.host_flags = insn_memory(in) ? 0 : flags_pack(x->host_valid & ~x->mem_valid),
+			.len = in->len,
+		};
+		emit_insn(x);
+		x->host_valid |= in->writes;
+		x->mem_valid &= ~in->writes;
+		if (in->class == CLASS_SYSOP || in->class == CLASS_STRING) {
+			x->host_valid = 0;
+			x->mem_valid = FLAG_ARITH;
+		}
+		emit_access_done(x);
+	}
+	/* Not for what has jumped away already. */
+	x->in = last;
+	switch ((enum insn_class)last->class) {
+	case CLASS_JMP:
+	case CLASS_CALL:
+	case CLASS_JMP_IND:
+	case CLASS_CALL_IND:
+	case CLASS_RET: break;
+	default: emit_exit(x, (int64_t)last->off + last->len, last->live_out); break;
+	}
+}
+
+static void *meta_alloc(struct soft_engine *e, size_t size)
+{
+	void *p;
+
+	size = (size + 7) & ~(size_t)7;
+	if (size > META_SIZE - e->meta_next)
+		return NULL;
+	p = e->meta + e->meta_next;
+	e->meta_next += (uint32_t)size;
+	return p;
+}
+
+static unsigned count_exits(const struct xlat *x)
+{
+	unsigned n = 2;
+
+	for (unsigned i = 0; i < x->n; i++)
+		if (x->t->insns[i].class == CLASS_JCC || x->t->insns[i].class == CLASS_LOOP)
+			n++;
+	return n;
+}
+
+struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, bool absolute, uint64_t page_va,
+			uint64_t phys2, bool *need_second)
+{
+	struct xlat x = { .engine = e, .t = e->translator, .mode = mode, .absolute = absolute };
+	struct block *b;
+	unsigned last_end;
+
+	*need_second = false;
+	if (e->hot_next + BLOCK_MAX_HOST > CODE_HOT_SIZE || e->cold_next + BLOCK_MAX_HOST > CODE_CACHE_SIZE ||
+	    e->by_hot_count == e->by_hot_max)
+		return NULL;
+	b = meta_alloc(e, sizeof(*b));
+	if (!b)
+		return NULL;
+	memset(b, 0, sizeof(*b));
+	b->phys = phys;
+	b->phys2 = ~0ull;
+	b->mode = mode;
+	b->absolute = absolute;
+	b->page_va = absolute ? page_va : 0;
+	b->hot = e->hot_next;
+	x.block = b;
+	x.page = guest_range(&e->memory, phys & PAGE_MASK, PAGE_SIZE);
+	x.page2 = phys2 != ~0ull ? guest_range(&e->memory, phys2 & PAGE_MASK, PAGE_SIZE) : NULL;
+	x.decoder = &e->translator->decoder[mode & MODE_CS64 ? 2 : mode & MODE_CS32 ? 1 : 0];
+	x.single = mode & (MODE_TF | MODE_HWBP);
+
+	if (!decode_block(&x, need_second))
+		return NULL;
+	last_end = x.t->insns[x.n - 1].off + x.t->insns[x.n - 1].len;
+	b->guest_len = (uint16_t)(last_end - (phys & (PAGE_SIZE - 1)));
+	b->insn_count = (uint16_t)x.n;
+	if (last_end > PAGE_SIZE) {
+		b->phys2 = phys2 & PAGE_MASK;
+		b->dep |= granules(phys & (PAGE_SIZE - 1), PAGE_SIZE);
+		b->dep2 = granules(0, last_end - PAGE_SIZE);
+	} else {
+		b->dep |= granules(phys & (PAGE_SIZE - 1), last_end);
+	}
+	compute_liveness(&x);
+
+	b->map = meta_alloc(e, sizeof(*b->map) * x.n);
+	x.exit_max = count_exits(&x);
+	x.exits = meta_alloc(e, sizeof(*x.exits) * x.exit_max);
+	if (!b->map || !x.exits)
+		return NULL;
+	b->exits = x.exits;
+
+	x.hot = (struct emitter){ e->code_rw + e->hot_next, e->code_rw + e->hot_next + BLOCK_MAX_HOST, false };
+	x.cold = (struct emitter){ e->code_rw + e->cold_next, e->code_rw + e->cold_next + BLOCK_MAX_HOST, false };
+	emit_block(&x);
+	if (x.hot.overflow || x.cold.overflow)
+		abort(); /* BLOCK_MAX_HOST is too small for BLOCK_MAX_INSNS: a bug */
+	b->exit_count = x.exit_count;
+	b->hot_len = cache_off(&x, x.hot.p) - b->hot;
+	e->hot_next = (cache_off(&x, x.hot.p) + 15) & ~15u;
+	e->cold_next = (cache_off(&x, x.cold.p) + 15) & ~15u;
+	e->by_hot[e->by_hot_count++] = b;
+	if (e->perf_map)
+		fprintf(e->perf_map, "%lx %x guest_%s_%lx_%x\n", (unsigned long)(uintptr_t)(e->code_rx + b->hot),
+			b->hot_len, mode & MODE_USER ? "user" : "kernel", (unsigned long)(absolute ? page_va | (phys & 0xfff) : phys),
+			mode);
+	e->vcpu->stats.translated_blocks++;
+	e->vcpu->stats.translated_insns += x.n;
+	return b;
+}
+
+uint32_t block_direct_entry(const struct block *b)
+{
+	return b->hot + (b->absolute ? 0 : PROLOGUE_LEN);
+}
+
+uint32_t trampoline_make(struct soft_engine *e, const struct desc *site)
+{
+	struct xlat x = { .engine = e };
+	uint32_t start = e->cold_next;
+	struct desc *d;
+
+	if (start + 512 + site->access.op_len > CODE_CACHE_SIZE || e->trampoline_count == e->trampoline_max)
+		return 0;
+	x.cold = (struct emitter){ e->code_rw + start, e->code_rw + CODE_CACHE_SIZE, false };
+	/* What a trampoline copies is position independent: register moves, gs: slots and the store. */
+	ebytes(&x.cold, e->code_rw + site->access.resume, site->access.op_len);
+	/* lea r9, [rip + desc]; jmp exit thunk that keeps the flags */
+	d = (struct desc *)(((uintptr_t)x.cold.p + 12 + 7) & ~(uintptr_t)7);
+	e8(&x.cold, 0x4c);
+	e8(&x.cold, 0x8d);
+	e8(&x.cold, 0x0d);
+	e32(&x.cold, (uint32_t)((uint8_t *)d - (x.cold.p + 4)));
+	e8(&x.cold, 0xe9);
+	e32(&x.cold, e->thunk_exit_flags - (cache_off(&x, x.cold.p) + 4));
+	*d = *site;
+	d->kind = DESC_STORED;
+	e->cold_next = (cache_off(&x, d + 1) + 15) & ~15u;
+	e->trampolines[e->trampoline_count++] =
+		(struct trampoline){ .start = start, .end = e->cold_next, .site = (const struct desc *)(e->code_rx + cache_off(&x, d)) };
+	return start;
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Inside the translator: the state of one translation, shared by its files.
+ *
+ *   translate.c          decode a block, flag liveness, the loop over instructions
+ *   translate_classify.c what kind of instruction is this, and which operation in C
+ *   translate_memory.c   effective addresses, the TLB check, segment checks
+ *   translate_copy.c     copying an ordinary instruction with its operand redirected
+ *   translate_flow.c     jumps, calls, returns, exits, the stack
+ *   translate_flags.c    keeping the guest's flags through code that clobbers them
+ */
+#ifndef LGUEST_SOFT_TRANSLATE_H
+#define LGUEST_SOFT_TRANSLATE_H
+
+#include <Zydis/Zydis.h>
+
+#include "engine/soft/block.h"
+#include "engine/soft/emit.h"
+#include "engine/soft/sysop.h"
+
+#define BLOCK_MAX_INSNS 64
+#define BLOCK_MAX_HOST  24576 /* bytes of hot, and of cold, code that one block may need */
+
+/* Scratch registers of translated code; the guest's live in vcpu.c.s.regs[]. */
+#define SCRATCH0 REG_R11 /* the address */
+#define SCRATCH1 REG_R10 /* TLB index */
+#define SCRATCH2 REG_R9  /* descriptor at exits; RAX while flags are moved */
+
+static inline bool is_stolen(unsigned reg)
+{
+	return reg >= REG_R9 && reg <= REG_R11;
+}
+
+#define REG_SLOT(r) ((uint32_t)(offsetof(struct soft_vcpu, c.s.regs) + 8u * (r)))
+#define SEG_BASE_SLOT(n) ((uint32_t)(offsetof(struct soft_vcpu, c.s.seg) + sizeof(struct x86_seg) * (n) + \
+				     offsetof(struct x86_seg, base)))
+
+enum insn_class {
+	CLASS_COPY,   /* the host executes it */
+	CLASS_NOP,    /* nothing to do, also not for its memory operand */
+	CLASS_LEA,
+	CLASS_MOFFS,  /* MOV between the accumulator and an absolute address */
+	CLASS_XLAT,
+	CLASS_BITSTR, /* BT BTS BTR BTC [mem], reg: a bit string of any length */
+	CLASS_INCDEC, /* the one-byte forms of 32-bit code */
+	CLASS_JCC, CLASS_LOOP, CLASS_JMP, CLASS_CALL, CLASS_JMP_IND, CLASS_CALL_IND, CLASS_RET,
+	CLASS_PUSH, CLASS_POP, CLASS_LEAVE,
+	CLASS_STRING, /* MOVS STOS LODS SCAS CMPS: string.c */
+	CLASS_SYSOP,  /* in C */
+};
+
+#define MAX_OPERANDS ZYDIS_MAX_OPERAND_COUNT_VISIBLE
+
+struct insn {
+	uint16_t off;       /* offset from the page of the block */
+	uint8_t len;
+	uint8_t class;
+	uint8_t sysop;      /* enum sysop_id for CLASS_SYSOP, enum string_op for CLASS_STRING */
+	uint8_t aux;        /* struct sysop.aux, imm2 */
+	bool ends;          /* the block ends behind it */
+	bool shadow;        /* opens an interrupt shadow: the next one belongs to the block */
+	uint32_t reads, writes; /* arithmetic flags */
+	uint32_t live_in;   /* flags that somebody from here on needs */
+	uint32_t live_out;
+	uint32_t live_exit; /* for CLASS_JCC, CLASS_LOOP and direct jumps: needed at the target */
+	const uint8_t *bytes;
+	uint8_t straddle[16]; /* copy of the bytes when they lie in two pages */
+	ZydisDecoderContext context;
+	ZydisDecodedInstruction zi;
+	ZydisDecodedOperand ops[MAX_OPERANDS];
+	unsigned op_count;
+};
+
+struct translator {
+	struct soft_engine *engine;
+	ZydisDecoder decoder[3]; /* 16, 32, 64 bits */
+	struct insn insns[BLOCK_MAX_INSNS];
+	struct insn peek;        /* for the look-ahead */
+};
+
+struct xlat {
+	struct soft_engine *engine;
+	struct translator *t;
+	struct block *block;
+	const uint8_t *page;   /* guest bytes of the page */
+	const uint8_t *page2;  /* of the next page, or NULL */
+	ZydisDecoder *decoder;
+	uint32_t mode;
+	bool single;           /* single-step block: leave for C after each instruction */
+	bool absolute;
+
+	struct emitter hot, cold;
+	struct emitter *o;     /* where code goes now */
+	uint32_t host_valid;   /* flag bits that are right in RFLAGS */
+	uint32_t mem_valid;    /* ... in vcpu.c.aflags */
+	unsigned n;
+
+	struct insn *in;       /* the instruction being emitted */
+	unsigned access_seg;   /* segment of the address in R11: #SS or #GP */
+	struct desc *store;    /* its store access, to be completed at its end */
+	struct block_exit *exits;
+	unsigned exit_count, exit_max;
+};
+
+static inline uint32_t cache_off(const struct xlat *x, const void *p)
+{
+	return (uint32_t)((const uint8_t *)p - x->engine->code_rw);
+}
+
+static inline bool is_code64(const struct xlat *x)
+{
+	return x->mode & MODE_CS64;
+}
+
+/* translate_classify.c */
+void insn_classify(const struct xlat *x, struct insn *in);
+void sysop_fill(const struct xlat *x, const struct insn *in, struct sysop *op);
+const ZydisDecodedOperand *insn_memory(const struct insn *in);
+/* Number (0..15) of a general or segment register. */
+unsigned gpr_number(ZydisRegister r);
+unsigned segment_number(ZydisRegister r);
+/* The segment of an instruction whose memory operand is implied. */
+unsigned segment_override(const struct insn *in, unsigned otherwise);
+
+/* translate_flags.c */
+void flags_to_memory(struct xlat *x, uint32_t need);
+void flags_to_host(struct xlat *x, uint32_t need);
+/* RFLAGS is about to be overwritten; @live is needed later. */
+void flags_clobber(struct xlat *x, uint32_t live);
+
+/* translate_memory.c */
+/* Linear address of @mem into R11. Clobbers R10 and RFLAGS (see flags_clobber). @size, @write: for segment checks. */
+void emit_linear(struct xlat *x, const ZydisDecodedOperand *mem, unsigned size, bool write, int32_t extra);
+/* Effective address, without segment, into R11. Flags survive. */
+void emit_effective(struct xlat *x, const ZydisDecodedOperand *mem, int32_t extra);
+/* Adds segment base and checks to R11. */
+void emit_segment(struct xlat *x, unsigned seg, unsigned size, bool write);
+/* R11: linear address -> host address. */
+void emit_access(struct xlat *x, unsigned size, enum access_kind kind);
+/* Ends the instruction: what a store trampoline must copy is known now. */
+void emit_access_done(struct xlat *x);
+/* Linear address of (page + @off) into @reg; flags survive. */
+void emit_page_address(struct xlat *x, unsigned reg, int64_t off);
+/* An address of our own code: relative jump or call displacement to cache offset @target. */
+void emit_rel32(struct xlat *x, uint32_t target);
+/* Emits `lea r9, desc; jmp exit thunk` here and a descriptor with room for @extra bytes in the cold region. */
+struct desc *emit_leave(struct xlat *x, enum desc_kind kind, unsigned extra);
+
+/* translate_copy.c */
+void emit_copy(struct xlat *x);
+void emit_lea_insn(struct xlat *x);
+void emit_moffs(struct xlat *x);
+void emit_xlat(struct xlat *x);
+void emit_bitstring(struct xlat *x);
+void emit_incdec(struct xlat *x);
+
+/* translate_flow.c */
+void emit_jcc(struct xlat *x);
+void emit_loop(struct xlat *x);
+void emit_jmp(struct xlat *x);
+void emit_call(struct xlat *x);
+void emit_jump_indirect_insn(struct xlat *x);
+void emit_ret(struct xlat *x);
+void emit_push(struct xlat *x);
+void emit_pop(struct xlat *x);
+void emit_leave_insn(struct xlat *x);
+/* Goes on at page offset @target; the flags in @live matter there. */
+void emit_exit(struct xlat *x, int64_t target, uint32_t live);
+
+#endif

@@ -1,0 +1,405 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Copying an ordinary instruction: the host executes it. Without a memory
+ * operand the bytes go over as they are; guest registers that have no host
+ * register of their own (R9..R11) are loaded into the registers of that very
+ * name around it. With one, the operand becomes [r11], where R11 holds the
+ * checked host address:
+ *
+ *	add  rax, [rdi+rcx*8+16]	->	(check, r11 = host address)
+ *						add rax, [r11]
+ *
+ * and a guest R11 as the register operand moves to R9 or R10, whichever the
+ * instruction leaves free.
+ */
+#include "engine/soft/translate.h"
+
+/* How the instruction uses the registers that translated code has taken. */
+struct stolen_use {
+	bool used[3], load[3], store[3]; /* R9, R10, R11 */
+	bool high_byte;                  /* AH, CH, DH or BH is an operand */
+};
+
+static void stolen_scan(const struct insn *in, struct stolen_use *u)
+{
+	memset(u, 0, sizeof(*u));
+	for (unsigned i = 0; i < in->op_count; i++) {
+		const ZydisDecodedOperand *op = &in->ops[i];
+		ZydisRegisterClass cl;
+		unsigned n;
+
+		if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
+			continue;
+		if (op->reg.value >= ZYDIS_REGISTER_AH && op->reg.value <= ZYDIS_REGISTER_BH)
+			u->high_byte = true;
+		cl = ZydisRegisterGetClass(op->reg.value);
+		if (cl != ZYDIS_REGCLASS_GPR8 && cl != ZYDIS_REGCLASS_GPR16 && cl != ZYDIS_REGCLASS_GPR32 &&
+		    cl != ZYDIS_REGCLASS_GPR64)
+			continue;
+		n = gpr_number(op->reg.value);
+		if (!is_stolen(n))
+			continue;
+		n -= REG_R9;
+		u->used[n] = true;
+		/* Anything but a full-width plain write needs the old value (CMOV, 8 and 16 bits). */
+		if ((op->actions & ZYDIS_OPERAND_ACTION_MASK_READ) || op->size < 32 ||
+		    (op->actions & ZYDIS_OPERAND_ACTION_CONDWRITE))
+			u->load[n] = true;
+		if (op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
+			u->store[n] = true;
+	}
+}
+
+static void emit_plain(struct xlat *x)
+{
+	const struct insn *in = x->in;
+	struct stolen_use u;
+
+	stolen_scan(in, &u);
+	flags_to_host(x, in->reads);
+	for (unsigned i = 0; i < 3; i++)
+		if (u.load[i])
+			emit_load(x->o, REG_R9 + i, REG_SLOT(REG_R9 + i));
+	ebytes(x->o, in->bytes, in->len);
+	for (unsigned i = 0; i < 3; i++)
+		if (u.store[i])
+			emit_store(x->o, REG_R9 + i, REG_SLOT(REG_R9 + i));
+}
+
+static bool is_segment_prefix(uint8_t b)
+{
+	return b == 0x26 || b == 0x2e || b == 0x36 || b == 0x3e || b == 0x64 || b == 0x65;
+}
+
+static bool is_other_prefix(uint8_t b)
+{
+	return b == 0x66 || b == 0xf2 || b == 0xf3 || b == 0xf0;
+}
+
+/*
+ * Emits the instruction with its memory operand replaced by [@base], its
+ * register operands renamed by @map.
+ */
+static void emit_redirected(struct xlat *x, unsigned base, const uint8_t map[16])
+{
+	const struct insn *in = x->in;
+	const ZydisDecodedInstruction *zi = &in->zi;
+	struct emitter *o = x->o;
+	const uint8_t *b = in->bytes;
+	unsigned modrm_at = zi->raw.modrm.offset;
+	unsigned modrm = b[modrm_at];
+	unsigned tail = modrm_at + 1 + zi->raw.disp.size / 8;
+	unsigned reg = (modrm >> 3) & 7;
+	unsigned i = 0;
+
+	if (zi->address_width != 16 && (modrm & 7) == 4)
+		tail++; /* SIB */
+
+	while (i < modrm_at && (is_segment_prefix(b[i]) || is_other_prefix(b[i]) || b[i] == 0x67)) {
+		if (is_other_prefix(b[i]))
+			e8(o, b[i]);
+		i++;
+	}
+	if (zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX) {
+		/* To the three-byte form, which has B. */
+		unsigned r_inv, mmmmm, w, vvvv_inv, lpp;
+
+		if (b[i] == 0xc5) {
+			r_inv = b[i + 1] >> 7;
+			mmmmm = 1;
+			w = 0;
+			vvvv_inv = (b[i + 1] >> 3) & 15;
+			lpp = b[i + 1] & 7;
+			i += 2;
+		} else {
+			r_inv = b[i + 1] >> 7;
+			mmmmm = b[i + 1] & 31;
+			w = b[i + 2] >> 7;
+			vvvv_inv = (b[i + 2] >> 3) & 15;
+			lpp = b[i + 2] & 7;
+			i += 3;
+		}
+		if (!is_code64(x)) {
+			r_inv = 1;
+			vvvv_inv |= 8;
+		}
+		for (unsigned k = 0; k < in->op_count; k++) {
+			const ZydisDecodedOperand *op = &in->ops[k];
+			bool gpr = op->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+				   (ZydisRegisterGetClass(op->reg.value) == ZYDIS_REGCLASS_GPR32 ||
+				    ZydisRegisterGetClass(op->reg.value) == ZYDIS_REGCLASS_GPR64);
+
+			if (!gpr)
+				continue;
+			if (op->encoding == ZYDIS_OPERAND_ENCODING_MODRM_REG) {
+				unsigned n = map[reg | ((r_inv ^ 1) << 3)];
+
+				reg = n & 7;
+				r_inv = (n >> 3) ^ 1;
+			} else if (op->encoding == ZYDIS_OPERAND_ENCODING_NDSNDD) {
+				vvvv_inv = 15 ^ map[15 ^ vvvv_inv];
+			}
+		}
+		e8(o, 0xc4);
+		e8(o, (r_inv << 7) | 0x40 | (((base >> 3) ^ 1) << 5) | mmmmm);
+		e8(o, (w << 7) | (vvvv_inv << 3) | lpp);
+	} else {
+		unsigned rex = 0;
+
+		if (is_code64(x) && (b[i] & 0xf0) == 0x40)
+			rex = b[i++];
+		for (unsigned k = 0; k < in->op_count; k++) {
+			const ZydisDecodedOperand *op = &in->ops[k];
+
+			if (op->type != ZYDIS_OPERAND_TYPE_REGISTER ||
+			    op->encoding != ZYDIS_OPERAND_ENCODING_MODRM_REG)
+				continue;
+			switch (ZydisRegisterGetClass(op->reg.value)) {
+			case ZYDIS_REGCLASS_GPR8:
+			case ZYDIS_REGCLASS_GPR16:
+			case ZYDIS_REGCLASS_GPR32:
+			case ZYDIS_REGCLASS_GPR64: {
+				unsigned n = reg | ((rex & 4) << 1);
+
+				if (!is_stolen(n))
+					break;
+				n = map[n];
+				reg = n & 7;
+				rex = (rex & ~4u) | ((n >> 3) << 2);
+				break;
+			}
+			default: break;
+			}
+		}
+		rex = (rex & ~3u) | (base >> 3);
+		if (rex)
+			e8(o, 0x40 | rex);
+	}
+	ebytes(o, b + i, modrm_at - i);
+	emit_modrm_mem(o, reg, base, EMIT_NOREG, 1, 0);
+	ebytes(o, b + tail, in->len - tail);
+}
+
+/* R11 is the host address: the instruction itself, with registers in place. */
+static void emit_on_host_address(struct xlat *x, const struct stolen_use *u)
+{
+	struct emitter *o = x->o;
+	uint8_t map[16];
+
+	for (unsigned i = 0; i < 16; i++)
+		map[i] = (uint8_t)i;
+	map[REG_R11] = u->used[1] ? REG_R9 : REG_R10;
+
+	if (u->high_byte) {
+		/* AH..BH cannot be encoded beside a REX prefix, which [r11] needs. */
+		emit_store(o, REG_RDI, VOFF(spill[2]));
+		emit_mov(o, REG_RDI, SCRATCH0);
+		emit_redirected(x, REG_RDI, map);
+		emit_load(o, REG_RDI, VOFF(spill[2]));
+		return;
+	}
+	for (unsigned i = 0; i < 3; i++)
+		if (u->load[i])
+			emit_load(o, map[REG_R9 + i], REG_SLOT(REG_R9 + i));
+	emit_redirected(x, SCRATCH0, map);
+	for (unsigned i = 0; i < 3; i++)
+		if (u->store[i])
+			emit_store(o, map[REG_R9 + i], REG_SLOT(REG_R9 + i));
+}
+
+static enum access_kind access_kind(const ZydisDecodedOperand *mem)
+{
+	if (!(mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
+		return ACCESS_READ;
+	/* A write that may not happen, or only to a part, keeps what was there. */
+	if ((mem->actions & ZYDIS_OPERAND_ACTION_MASK_READ) || (mem->actions & ZYDIS_OPERAND_ACTION_CONDWRITE))
+		return ACCESS_RMW;
+	return ACCESS_WRITE;
+}
+
+void emit_copy(struct xlat *x)
+{
+	const struct insn *in = x->in;
+	const ZydisDecodedOperand *mem = insn_memory(in);
+	struct stolen_use u;
+	bool write;
+
+	if (!mem) {
+		emit_plain(x);
+		return;
+	}
+	stolen_scan(in, &u);
+	write = mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+	flags_clobber(x, in->live_in);
+	emit_linear(x, mem, mem->size / 8, write, 0);
+	emit_access(x, mem->size / 8, access_kind(mem));
+	flags_to_host(x, in->reads);
+	emit_on_host_address(x, &u);
+}
+
+void emit_lea_insn(struct xlat *x)
+{
+	const struct insn *in = x->in;
+	struct emitter *o = x->o;
+	unsigned dst = gpr_number(in->ops[0].reg.value);
+	unsigned size = in->ops[0].size;
+	const ZydisDecodedOperand *mem = &in->ops[1];
+	bool rip = mem->mem.base == ZYDIS_REGISTER_RIP || mem->mem.base == ZYDIS_REGISTER_EIP;
+
+	if (is_code64(x) && !rip) {
+		bool base = mem->mem.base != ZYDIS_REGISTER_NONE && is_stolen(gpr_number(mem->mem.base));
+		bool index = mem->mem.index != ZYDIS_REGISTER_NONE && is_stolen(gpr_number(mem->mem.index));
+
+		if (!base && !index && !is_stolen(dst)) {
+			ebytes(o, in->bytes, in->len);
+			return;
+		}
+	}
+	if (rip && size == 64 && in->zi.address_width == 64 && !is_stolen(dst)) {
+		emit_page_address(x, dst, (int64_t)in->off + in->len + mem->mem.disp.value);
+		return;
+	}
+	emit_effective(x, mem, 0);
+	if (is_stolen(dst)) {
+		if (size == 64) {
+			emit_store(o, SCRATCH0, REG_SLOT(dst));
+		} else if (size == 32) {
+			emit_mov32(o, SCRATCH0, SCRATCH0);
+			emit_store(o, SCRATCH0, REG_SLOT(dst));
+		} else {
+			e8(o, 0x66); /* mov word gs:[slot], r11w; prefixes may stand in any order before REX */
+			emit_gs(o, false, 0x89, SCRATCH0, REG_SLOT(dst));
+		}
+		return;
+	}
+	if (size == 16)
+		e8(o, 0x66);
+	emit_rr(o, size == 64, 0x8b, dst, SCRATCH0);
+}
+
+void emit_moffs(struct xlat *x)
+{
+	const struct insn *in = x->in;
+	const ZydisDecodedOperand *mem = insn_memory(in);
+	struct emitter *o = x->o;
+	bool write = mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+	unsigned size = mem->size / 8;
+
+	flags_clobber(x, in->live_in);
+	emit_mov_imm(o, SCRATCH0,
+		     in->zi.address_width == 64 ? (uint64_t)mem->mem.disp.value :
+		     in->zi.address_width == 32 ? (uint32_t)mem->mem.disp.value :
+						  (uint16_t)mem->mem.disp.value);
+	emit_segment(x, segment_number(mem->mem.segment), size, write);
+	emit_access(x, size, access_kind(mem));
+	if (size == 2)
+		e8(o, 0x66);
+	emit_rex(o, size == 8, REG_RAX, 0, SCRATCH0);
+	e8(o, (write ? 0x88 : 0x8a) | (size > 1));
+	emit_modrm_mem(o, REG_RAX, SCRATCH0, EMIT_NOREG, 1, 0);
+}
+
+void emit_xlat(struct xlat *x)
+{
+	const struct insn *in = x->in;
+	struct emitter *o = x->o;
+
+	flags_clobber(x, in->live_in);
+	e8(o, 0x44); /* movzx r11d, al */
+	e8(o, 0x0f);
+	e8(o, 0xb6);
+	e8(o, 0xd8);
+	emit_rr(o, in->zi.address_width == 64, 0x03, SCRATCH0, REG_RBX);
+	if (in->zi.address_width == 16) {
+		e8(o, 0x45);
+		e8(o, 0x0f);
+		e8(o, 0xb7);
+		e8(o, 0xdb);
+	}
+	emit_segment(x, segment_override(in, SEG_DS), 1, false);
+	emit_access(x, 1, ACCESS_READ);
+	e8(o, 0x41); /* mov al, [r11] */
+	e8(o, 0x8a);
+	e8(o, 0x03);
+}
+
+/*
+ * BT and friends with a register bit offset address memory far from the
+ * operand: unit (offset >> 4, 5 or 6) of the operand's size, signed. The
+ * offset within the unit then selects the bit.
+ */
+void emit_bitstring(struct xlat *x)
+{
+	const struct insn *in = x->in;
+	const ZydisDecodedOperand *mem = insn_memory(in);
+	struct emitter *o = x->o;
+	unsigned size = mem->size / 8, shift = size == 8 ? 6 : size == 4 ? 5 : 4;
+	unsigned reg = gpr_number(in->ops[1].reg.value), src = reg;
+	bool write = mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+	bool w = in->zi.address_width == 64;
+	uint8_t op = in->bytes[in->zi.raw.modrm.offset - 1];
+
+	flags_clobber(x, in->live_in);
+	emit_effective(x, mem, 0);
+	if (is_stolen(reg)) {
+		emit_load(o, SCRATCH1, REG_SLOT(reg));
+		src = SCRATCH1;
+	}
+	if (size == 8) {
+		emit_mov(o, SCRATCH1, src);
+	} else if (size == 4) {
+		emit_rr(o, true, 0x63, SCRATCH1, src); /* movsxd r10, src */
+	} else {
+		emit_rex(o, true, SCRATCH1, 0, src); /* movsx r10, src16 */
+		e8(o, 0x0f);
+		e8(o, 0xbf);
+		e8(o, 0xc0 | ((SCRATCH1 & 7) << 3) | (src & 7));
+	}
+	emit_rex(o, true, 0, 0, SCRATCH1); /* sar r10, shift */
+	e8(o, 0xc1);
+	e8(o, 0xc0 | (7 << 3) | (SCRATCH1 & 7));
+	e8(o, shift);
+	emit_mem(o, w, 0x8d, SCRATCH0, SCRATCH0, SCRATCH1, size, 0);
+	if (in->zi.address_width == 16) {
+		e8(o, 0x45);
+		e8(o, 0x0f);
+		e8(o, 0xb7);
+		e8(o, 0xdb);
+	}
+	emit_segment(x, segment_number(mem->mem.segment), size, write);
+	emit_access(x, size, access_kind(mem));
+	/* r10 = offset within the unit */
+	if (is_stolen(reg))
+		emit_load(o, SCRATCH1, REG_SLOT(reg));
+	else
+		emit_mov(o, SCRATCH1, reg);
+	e8(o, 0x41); /* and r10d, bits - 1 */
+	e8(o, 0x83);
+	e8(o, 0xe2);
+	e8(o, size * 8 - 1);
+	/*
+	 * BT leaves OF, SF, ZF, AF and PF as they were, so what was saved is
+	 * still the truth for them: only CF comes from here.
+	 */
+	flags_to_host(x, in->reads);
+	if (in->zi.attributes & ZYDIS_ATTRIB_HAS_LOCK)
+		e8(o, 0xf0);
+	if (size == 2)
+		e8(o, 0x66);
+	emit_rex(o, size == 8, SCRATCH1, 0, SCRATCH0);
+	e8(o, 0x0f);
+	e8(o, op);
+	emit_modrm_mem(o, SCRATCH1, SCRATCH0, EMIT_NOREG, 1, 0);
+}
+
+void emit_incdec(struct xlat *x)
+{
+	const struct insn *in = x->in;
+	uint8_t op = in->zi.opcode; /* 40+r: INC, 48+r: DEC */
+
+	flags_to_host(x, in->reads);
+	if (in->zi.operand_width == 16)
+		e8(x->o, 0x66);
+	e8(x->o, 0xff);
+	e8(x->o, 0xc0 | (op & 0x0f)); /* /0 or /1 */
+}

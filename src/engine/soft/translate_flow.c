@@ -1,0 +1,505 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Control flow and the stack: jumps, calls, returns, pushes and pops, and the
+ * exits through which a block hands over to the next.
+ *
+ * A direct exit is a jump whose displacement the dispatcher later points at
+ * the target block: always when the target is in the same page (the page
+ * itself is the common key), and between pages when both sides are global
+ * supervisor text (see block.h). All other transfers look the target up in
+ * the jump cache by its linear address, inline.
+ */
+#include "engine/soft/translate.h"
+
+static struct block_exit *new_exit(struct xlat *x, int64_t target, uint32_t live)
+{
+	struct block_exit *e = &x->exits[x->exit_count++];
+
+	memset(e, 0, sizeof(*e));
+	e->from = x->block;
+	e->live = live;
+	e->cross = target < 0 || target >= PAGE_SIZE;
+	e->target = x->absolute ? x->block->page_va + (uint64_t)target : (uint64_t)target;
+	return e;
+}
+
+/* Can this exit ever be linked to a block? */
+static bool linkable(const struct xlat *x, int64_t target)
+{
+	bool cross = target < 0 || target >= PAGE_SIZE;
+
+	if (x->single || (x->mode & (MODE_CSBASE | MODE_CHECK(SEG_CS))))
+		return false;
+	/* A 16-bit or wrapping EIP is sorted out in C. */
+	if (!is_code64(x) && cross)
+		return x->absolute && (x->mode & MODE_CS32);
+	return !cross || x->absolute;
+}
+
+/* Through the jump cache to the linear address in R11. RFLAGS is free. */
+static void emit_jump_cache(struct xlat *x)
+{
+	struct emitter *o = x->o;
+	uint32_t base = VOFF(jc[0]) + (uint32_t)(mode_view(x->mode) * sizeof(struct jump_cache));
+
+	if (x->single || (x->mode & (MODE_CSBASE | MODE_CHECK(SEG_CS)))) {
+		emit_leave(x, DESC_JUMP, 0);
+		return;
+	}
+	e8(o, 0x45); /* imul r10d, r11d, JC_MULT */
+	e8(o, 0x69);
+	e8(o, 0xd3);
+	e32(o, JC_MULT);
+	e8(o, 0x41); /* shr r10d, JC_SHIFT */
+	e8(o, 0xc1);
+	e8(o, 0xea);
+	e8(o, JC_SHIFT);
+	emit_gs_index8(o, true, 0x3b, SCRATCH0, SCRATCH1, base + (uint32_t)offsetof(struct jump_cache, tag));
+	/* jne miss */
+	e8(o, 0x0f);
+	e8(o, 0x85);
+	if (o == &x->hot) {
+		uint32_t stub = cache_off(x, x->cold.p);
+
+		emit_rel32(x, stub);
+		x->o = &x->cold;
+		emit_leave(x, DESC_JUMP, 0);
+		x->o = o;
+		e8(o, 0x65); /* jmp gs:[r10*8 + host] */
+		e8(o, 0x42);
+		e8(o, 0xff);
+		e8(o, 0x24);
+		e8(o, 0xd5);
+		e32(o, base + (uint32_t)offsetof(struct jump_cache, host));
+	} else {
+		e32(o, 9); /* over the jump */
+		e8(o, 0x65);
+		e8(o, 0x42);
+		e8(o, 0xff);
+		e8(o, 0x24);
+		e8(o, 0xd5);
+		e32(o, base + (uint32_t)offsetof(struct jump_cache, host));
+		emit_leave(x, DESC_JUMP, 0);
+	}
+}
+
+/* R11 = the instruction pointer value of page offset @target. */
+static void emit_target(struct xlat *x, int64_t target)
+{
+	emit_page_address(x, SCRATCH0, target);
+	if (!is_code64(x)) {
+		if (x->mode & MODE_CSBASE)
+			emit_gs(x->o, false, 0x2b, SCRATCH0, SEG_BASE_SLOT(SEG_CS));
+		else
+			emit_mov32(x->o, SCRATCH0, SCRATCH0);
+		if (x->in->zi.operand_width == 16 && !(x->mode & MODE_CS32) && (target < 0 || target >= 65536)) {
+			e8(x->o, 0x45);
+			e8(x->o, 0x0f);
+			e8(x->o, 0xb7);
+			e8(x->o, 0xdb);
+		}
+	}
+}
+
+/* In the cold region: the stub that an unlinked exit leads to. */
+static uint32_t emit_exit_stub(struct xlat *x, struct block_exit *e)
+{
+	struct emitter *o = x->o;
+	uint32_t stub = cache_off(x, x->cold.p);
+	struct desc *d;
+
+	x->o = &x->cold;
+	d = emit_leave(x, DESC_EXIT, 0);
+	d->exit.exit = meta_off(x->engine, e);
+	x->o = o;
+	e->stub = stub;
+	return stub;
+}
+
+void emit_exit(struct xlat *x, int64_t target, uint32_t live)
+{
+	struct emitter *o = x->o;
+
+	flags_to_memory(x, live);
+	if (linkable(x, target)) {
+		struct block_exit *e = new_exit(x, target, live);
+
+		if (o == &x->cold) {
+			/* The stub follows right behind: jump over nothing. */
+			e8(o, 0xe9);
+			e->patch = cache_off(x, o->p);
+			e32(o, 0);
+			emit_exit_stub(x, e);
+		} else {
+			uint32_t stub = emit_exit_stub(x, e);
+
+			e8(o, 0xe9);
+			e->patch = cache_off(x, o->p);
+			emit_rel32(x, stub);
+		}
+		return;
+	}
+	emit_target(x, target);
+	emit_jump_cache(x);
+}
+
+/* A taken conditional exit, in the cold region. Returns its cache offset. */
+static uint32_t emit_side_exit(struct xlat *x, int64_t target, uint32_t live)
+{
+	uint32_t host = x->host_valid, mem = x->mem_valid;
+	uint32_t at = cache_off(x, x->cold.p);
+	struct emitter *o = x->o;
+
+	x->o = &x->cold;
+	emit_exit(x, target, live);
+	x->o = o;
+	x->host_valid = host;
+	x->mem_valid = mem;
+	return at;
+}
+
+static int64_t branch_target(const struct xlat *x)
+{
+	const struct insn *in = x->in;
+
+	return (int64_t)in->off + in->len + in->zi.raw.imm[0].value.s;
+}
+
+void emit_jcc(struct xlat *x)
+{
+	struct insn *in = x->in;
+	struct emitter *o = x->o;
+	int64_t target = branch_target(x);
+	unsigned cc = in->zi.opcode & 15;
+
+	flags_to_host(x, in->reads);
+	e8(o, 0x0f);
+	e8(o, 0x80 | cc);
+	if (linkable(x, target) && !(in->live_exit & x->host_valid & ~x->mem_valid)) {
+		/* Nothing to save on the way: the conditional jump itself is linked. */
+		struct block_exit *e = new_exit(x, target, in->live_exit);
+		uint32_t stub = emit_exit_stub(x, e);
+
+		e->patch = cache_off(x, o->p);
+		emit_rel32(x, stub);
+		return;
+	}
+	/* The displacement's own bytes are emitted behind the stub's. */
+	uint8_t *at = o->p;
+
+	e32(o, 0);
+	uint32_t stub = emit_side_exit(x, target, in->live_exit);
+	uint32_t rel = stub - (cache_off(x, at) + 4);
+
+	if (!o->overflow)
+		memcpy(at, &rel, 4);
+}
+
+/* LOOP, LOOPE, LOOPNE, JCXZ, JECXZ, JRCXZ */
+void emit_loop(struct xlat *x)
+{
+	struct insn *in = x->in;
+	struct emitter *o = x->o;
+	int64_t target = branch_target(x);
+	uint32_t rel;
+	uint8_t *at;
+
+	flags_to_host(x, in->reads);
+	if (in->zi.address_width == 32)
+		e8(o, 0x67);
+	e8(o, in->zi.opcode); /* E0..E3 rel8: to the long jump */
+	e8(o, 2);
+	e8(o, 0xeb); /* jmp over it */
+	e8(o, 5);
+	e8(o, 0xe9);
+	at = o->p;
+	e32(o, 0);
+	rel = emit_side_exit(x, target, in->live_exit) - (cache_off(x, at) + 4);
+	if (!o->overflow)
+		memcpy(at, &rel, 4);
+}
+
+void emit_jmp(struct xlat *x)
+{
+	emit_exit(x, branch_target(x), x->in->live_exit);
+}
+
+/* ---- the stack ---- */
+
+static unsigned stack_width(const struct xlat *x)
+{
+	return is_code64(x) ? 8 : (x->mode & MODE_SS32) ? 4 : 2;
+}
+
+/* R11 = linear address of [sp + @disp] */
+static void emit_stack_address(struct xlat *x, int32_t disp, unsigned size, bool write)
+{
+	struct emitter *o = x->o;
+	unsigned sw = stack_width(x);
+
+	if (disp || sw != 8)
+		emit_lea(o, sw == 8, SCRATCH0, REG_RSP, disp);
+	else
+		emit_mov(o, SCRATCH0, REG_RSP);
+	if (sw == 2) {
+		e8(o, 0x45);
+		e8(o, 0x0f);
+		e8(o, 0xb7);
+		e8(o, 0xdb);
+	}
+	emit_segment(x, SEG_SS, size, write);
+}
+
+/* sp += @disp, flags untouched */
+static void emit_stack_adjust(struct xlat *x, int32_t disp)
+{
+	unsigned sw = stack_width(x);
+
+	if (sw == 2)
+		e8(x->o, 0x66);
+	emit_lea(x->o, sw == 8, REG_RSP, REG_RSP, disp);
+}
+
+static unsigned stack_operand_size(const struct xlat *x)
+{
+	unsigned w = x->in->zi.operand_width;
+
+	if (is_code64(x))
+		return w == 16 ? 2 : 8;
+	return w / 8;
+}
+
+/* mov [r11], reg with @size */
+static void emit_store_sized(struct xlat *x, unsigned reg, unsigned size)
+{
+	if (size == 2)
+		e8(x->o, 0x66);
+	emit_mem(x->o, size == 8, 0x89, reg, SCRATCH0, EMIT_NOREG, 1, 0);
+}
+
+static void emit_load_sized(struct xlat *x, unsigned reg, unsigned size)
+{
+	if (size == 2)
+		e8(x->o, 0x66);
+	emit_mem(x->o, size == 8, 0x8b, reg, SCRATCH0, EMIT_NOREG, 1, 0);
+}
+
+/* movzx r11d, word [r11] or a full load: a value to jump to */
+static void emit_load_target(struct xlat *x, unsigned size)
+{
+	if (size == 2) {
+		e8(x->o, 0x45);
+		e8(x->o, 0x0f);
+		e8(x->o, 0xb7);
+		e8(x->o, 0x1b);
+	} else {
+		emit_load_sized(x, SCRATCH0, size);
+	}
+}
+
+void emit_push(struct xlat *x)
+{
+	struct insn *in = x->in;
+	struct emitter *o = x->o;
+	unsigned size = stack_operand_size(x);
+	const ZydisDecodedOperand *op = &in->ops[0];
+
+	flags_clobber(x, in->live_in);
+	if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
+		emit_linear(x, op, size, false, 0);
+		emit_access(x, size, ACCESS_READ);
+		emit_load_sized(x, SCRATCH0, size);
+		emit_store(o, SCRATCH0, VOFF(spill[0]));
+	}
+	emit_stack_address(x, -(int32_t)size, size, true);
+	emit_access(x, size, ACCESS_WRITE);
+	if (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
+		if (size == 2)
+			e8(o, 0x66);
+		emit_mem(o, size == 8, 0xc7, 0, SCRATCH0, EMIT_NOREG, 1, 0);
+		if (size == 2) {
+			e8(o, (uint8_t)op->imm.value.s);
+			e8(o, (uint8_t)(op->imm.value.s >> 8));
+		} else {
+			e32(o, (uint32_t)op->imm.value.s);
+		}
+	} else {
+		unsigned src = SCRATCH1;
+
+		if (op->type == ZYDIS_OPERAND_TYPE_MEMORY)
+			emit_load(o, SCRATCH1, VOFF(spill[0]));
+		else if (is_stolen(gpr_number(op->reg.value)))
+			emit_load(o, SCRATCH1, REG_SLOT(gpr_number(op->reg.value)));
+		else
+			src = gpr_number(op->reg.value);
+		emit_store_sized(x, src, size);
+	}
+	emit_stack_adjust(x, -(int32_t)size);
+}
+
+void emit_pop(struct xlat *x)
+{
+	struct insn *in = x->in;
+	struct emitter *o = x->o;
+	unsigned size = stack_operand_size(x);
+	const ZydisDecodedOperand *op = &in->ops[0];
+
+	flags_clobber(x, in->live_in);
+	emit_stack_address(x, 0, size, false);
+	emit_access(x, size, ACCESS_READ);
+	if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
+		/* The address of `pop [rsp+8]` is computed after the increment. */
+		ZydisRegister base = op->mem.base;
+		int32_t extra = 0;
+
+		emit_load_sized(x, SCRATCH0, size);
+		emit_store(o, SCRATCH0, VOFF(spill[0]));
+		if (base == ZYDIS_REGISTER_RSP || base == ZYDIS_REGISTER_ESP)
+			extra = (int32_t)size;
+		emit_linear(x, op, size, true, extra);
+		emit_access(x, size, ACCESS_WRITE);
+		emit_load(o, SCRATCH1, VOFF(spill[0]));
+		emit_store_sized(x, SCRATCH1, size);
+		emit_stack_adjust(x, (int32_t)size);
+		return;
+	}
+	unsigned dst = gpr_number(op->reg.value);
+
+	if (dst == REG_RSP) {
+		if (size == 2) {
+			/* The increment happens first, then the low word is replaced. */
+			emit_stack_adjust(x, 2);
+		}
+		emit_load_sized(x, REG_RSP, size);
+		return;
+	}
+	if (is_stolen(dst)) {
+		if (size == 2) {
+			e8(o, 0x45); /* movzx r10d, word [r11] */
+			e8(o, 0x0f);
+			e8(o, 0xb7);
+			e8(o, 0x13);
+			e8(o, 0x66);
+			emit_gs(o, false, 0x89, SCRATCH1, REG_SLOT(dst));
+		} else {
+			emit_load_sized(x, SCRATCH1, size);
+			emit_store(o, SCRATCH1, REG_SLOT(dst));
+		}
+	} else {
+		emit_load_sized(x, dst, size);
+	}
+	emit_stack_adjust(x, (int32_t)size);
+}
+
+void emit_leave_insn(struct xlat *x)
+{
+	struct emitter *o = x->o;
+	unsigned size = stack_operand_size(x), sw = stack_width(x);
+
+	flags_clobber(x, x->in->live_in);
+	if (sw == 8)
+		emit_mov(o, SCRATCH0, REG_RBP);
+	else
+		emit_mov32(o, SCRATCH0, REG_RBP);
+	if (sw == 2) {
+		e8(o, 0x45);
+		e8(o, 0x0f);
+		e8(o, 0xb7);
+		e8(o, 0xdb);
+	}
+	emit_segment(x, SEG_SS, size, false);
+	emit_access(x, size, ACCESS_READ);
+	if (sw == 2)
+		e8(o, 0x66);
+	emit_lea(o, sw == 8, REG_RSP, REG_RBP, (int32_t)size);
+	emit_load_sized(x, REG_RBP, size);
+}
+
+/* Pushes the address of the next instruction. */
+static void emit_push_return(struct xlat *x, unsigned size)
+{
+	struct emitter *o = x->o;
+
+	emit_stack_address(x, -(int32_t)size, size, true);
+	emit_access(x, size, ACCESS_WRITE);
+	emit_page_address(x, SCRATCH1, (int64_t)x->in->off + x->in->len);
+	if (x->mode & MODE_CSBASE)
+		emit_gs(o, false, 0x2b, SCRATCH1, SEG_BASE_SLOT(SEG_CS));
+	emit_store_sized(x, SCRATCH1, size);
+	emit_stack_adjust(x, -(int32_t)size);
+	/* The jump is still to come: C must not leave between the two. */
+	if (!x->hot.overflow && x->store)
+		x->store->access.stay = 1;
+	emit_access_done(x);
+}
+
+void emit_call(struct xlat *x)
+{
+	flags_clobber(x, x->in->live_in);
+	emit_push_return(x, stack_operand_size(x));
+	emit_exit(x, branch_target(x), x->in->live_exit);
+}
+
+/* JMP and CALL through a register or memory */
+void emit_jump_indirect_insn(struct xlat *x)
+{
+	struct insn *in = x->in;
+	struct emitter *o = x->o;
+	const ZydisDecodedOperand *op = &in->ops[0];
+	unsigned size = stack_operand_size(x);
+	bool call = in->class == CLASS_CALL_IND;
+	bool spilled = false;
+
+	flags_clobber(x, in->live_in);
+	if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
+		emit_linear(x, op, size, false, 0);
+		emit_access(x, size, ACCESS_READ);
+		emit_load_target(x, size);
+		if (call) {
+			emit_store(o, SCRATCH0, VOFF(spill[0]));
+			spilled = true;
+		}
+	} else {
+		unsigned reg = gpr_number(op->reg.value);
+
+		if (call && reg == REG_RSP) {
+			emit_store(o, REG_RSP, VOFF(spill[0]));
+			spilled = true;
+		}
+	}
+	if (call)
+		emit_push_return(x, size);
+	if (spilled) {
+		emit_load(o, SCRATCH0, VOFF(spill[0]));
+	} else if (op->type == ZYDIS_OPERAND_TYPE_REGISTER) {
+		unsigned reg = gpr_number(op->reg.value);
+
+		if (is_stolen(reg))
+			emit_load(o, SCRATCH0, REG_SLOT(reg));
+		else if (size == 8)
+			emit_mov(o, SCRATCH0, reg);
+		else
+			emit_mov32(o, SCRATCH0, reg);
+	}
+	if (size == 2) {
+		e8(o, 0x45);
+		e8(o, 0x0f);
+		e8(o, 0xb7);
+		e8(o, 0xdb);
+	}
+	emit_jump_cache(x);
+}
+
+void emit_ret(struct xlat *x)
+{
+	struct insn *in = x->in;
+	unsigned size = stack_operand_size(x);
+	int32_t release = in->zi.raw.imm[0].size ? (int32_t)(uint16_t)in->zi.raw.imm[0].value.u : 0;
+
+	flags_clobber(x, in->live_in);
+	emit_stack_address(x, 0, size, false);
+	emit_access(x, size, ACCESS_READ);
+	emit_load_target(x, size);
+	emit_stack_adjust(x, (int32_t)size + release);
+	emit_jump_cache(x);
+}

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * From a memory operand to a host address.
+ *
+ * The check that nearly all the cost of the engine is made of
+ * (soft-engine-notes.md 1a, "big20"):
+ *
+ *	lea	r11, [operand]
+ *	mov	r10d, r11d
+ *	shr	r10d, 12			index: linear address bits 12..31
+ *	sub	r11, gs:[r10*8 + tag]		offset in the page, if it is the page
+ *	cmp	r11, 4096 - size		one compare: right page, and not crossing
+ *	ja	cold
+ *	add	r11, gs:[r10*8 + host]
+ *	op	[r11]
+ *
+ * The cold stub undoes the subtraction and leaves for C with the address in
+ * R11. C comes back to `op` with R11 pointing either into RAM or at a bounce
+ * buffer (an access that crosses a page, MMIO). Stores to a bounce buffer need
+ * something done afterwards: C runs a copy of `op` that leaves again, the
+ * store trampoline.
+ */
+#include "engine/soft/translate.h"
+
+void emit_rel32(struct xlat *x, uint32_t target)
+{
+	e32(x->o, target - (cache_off(x, x->o->p) + 4));
+}
+
+static void emit_jmp_to(struct xlat *x, uint32_t target)
+{
+	e8(x->o, 0xe9);
+	emit_rel32(x, target);
+}
+
+static struct desc *alloc_desc(struct xlat *x, enum desc_kind kind, unsigned extra)
+{
+	struct emitter *c = &x->cold;
+	struct desc *d;
+
+	while ((uintptr_t)c->p & 7)
+		e8(c, 0xcc);
+	if ((uint64_t)(c->end - c->p) < sizeof(*d) + extra) {
+		c->overflow = true;
+		c->p = c->end - sizeof(*d) - extra - 8;
+	}
+	d = (struct desc *)c->p;
+	memset(d, 0, sizeof(*d) + extra);
+	c->p += sizeof(*d) + extra;
+	d->kind = kind;
+	d->len = x->in ? x->in->len : 0;
+	d->off = x->in ? x->in->off : (uint16_t)(x->block->phys & 0xfff);
+	d->block = meta_off(x->engine, x->block);
+	return d;
+}
+
+/* lea r9, [rip + desc]; jmp exit thunk, in the current stream */
+static void emit_leave_to(struct xlat *x, const struct desc *d)
+{
+	struct emitter *o = x->o;
+
+	e8(o, 0x4c);
+	e8(o, 0x8d);
+	e8(o, 0x0d);
+	emit_rel32(x, cache_off(x, d));
+	emit_jmp_to(x, x->engine->thunk_exit);
+}
+
+struct desc *emit_leave(struct xlat *x, enum desc_kind kind, unsigned extra)
+{
+	struct desc *d;
+
+	if (x->o == &x->cold) {
+		/* The descriptor follows the 12 bytes of code (and padding). */
+		struct emitter at = x->cold;
+
+		x->cold.p += 12;
+		d = alloc_desc(x, kind, extra);
+		struct emitter after = x->cold;
+
+		x->cold.p = at.p;
+		emit_leave_to(x, d);
+		x->cold.p = after.p;
+		return d;
+	}
+	d = alloc_desc(x, kind, extra);
+	emit_leave_to(x, d);
+	return d;
+}
+
+void emit_page_address(struct xlat *x, unsigned reg, int64_t off)
+{
+	struct emitter *o = x->o;
+
+	if (x->absolute) {
+		emit_mov_imm(o, reg, x->block->page_va + (uint64_t)off);
+		return;
+	}
+	emit_load(o, reg, VOFF(vbase));
+	if (off > INT32_MAX || off < INT32_MIN) {
+		emit_lea(o, true, reg, reg, off > 0 ? INT32_MAX : INT32_MIN);
+		off -= off > 0 ? INT32_MAX : INT32_MIN;
+	}
+	if (off || !is_code64(x))
+		emit_lea(o, is_code64(x), reg, reg, (int32_t)off);
+}
+
+/* A guest register as a base or index: itself, or loaded into @scratch. */
+static unsigned address_reg(struct xlat *x, ZydisRegister r, unsigned scratch)
+{
+	unsigned n;
+
+	if (r == ZYDIS_REGISTER_NONE)
+		return EMIT_NOREG;
+	n = gpr_number(r);
+	if (!is_stolen(n))
+		return n;
+	emit_load(x->o, scratch, REG_SLOT(n));
+	return scratch;
+}
+
+void emit_effective(struct xlat *x, const ZydisDecodedOperand *mem, int32_t extra)
+{
+	struct emitter *o = x->o;
+	unsigned width = x->in->zi.address_width;
+	int64_t disp = (mem->mem.disp.has_displacement ? mem->mem.disp.value : 0) + extra;
+	unsigned base, index;
+	bool w = width == 64;
+
+	if (mem->mem.base == ZYDIS_REGISTER_RIP || mem->mem.base == ZYDIS_REGISTER_EIP) {
+		emit_page_address(x, SCRATCH0, (int64_t)x->in->off + x->in->len + disp);
+		if (!w)
+			emit_mov32(o, SCRATCH0, SCRATCH0);
+		return;
+	}
+	base = address_reg(x, mem->mem.base, SCRATCH0);
+	index = address_reg(x, mem->mem.index, SCRATCH1);
+	if (base == EMIT_NOREG && index == EMIT_NOREG) {
+		uint64_t a = (uint64_t)disp;
+
+		if (width == 32)
+			a = (uint32_t)a;
+		else if (width == 16)
+			a = (uint16_t)a;
+		emit_mov_imm(o, SCRATCH0, a);
+		return;
+	}
+	if (index == EMIT_NOREG && disp == 0) {
+		if (w)
+			emit_mov(o, SCRATCH0, base);
+		else
+			emit_mov32(o, SCRATCH0, base);
+	} else {
+		emit_mem(o, w, 0x8d, SCRATCH0, base, index, mem->mem.scale ? mem->mem.scale : 1, (int32_t)disp);
+	}
+	if (width == 16) {
+		e8(o, 0x45); /* movzx r11d, r11w */
+		e8(o, 0x0f);
+		e8(o, 0xb7);
+		e8(o, 0xdb);
+	}
+}
+
+void emit_segment(struct xlat *x, unsigned seg, unsigned size, bool write)
+{
+	struct emitter *o = x->o;
+
+	x->access_seg = seg;
+	if (is_code64(x)) {
+		if (seg == SEG_FS || seg == SEG_GS)
+			emit_gs(o, true, 0x03, SCRATCH0, SEG_BASE_SLOT(seg));
+		return;
+	}
+	if ((x->mode & MODE_CHECK(seg)) || (seg == SEG_CS && write)) {
+		struct desc *d = emit_leave(x, DESC_SEGMENT, 0);
+
+		d->access.seg = (uint8_t)seg;
+		d->access.size = (uint8_t)size;
+		d->access.write = write;
+		d->access.resume = cache_off(x, o->p);
+		return;
+	}
+	if (seg == SEG_FS || seg == SEG_GS || (seg == SEG_CS && (x->mode & MODE_CSBASE)) ||
+	    (seg == SEG_ES && (x->mode & MODE_BASE_ES)) || (seg == SEG_SS && (x->mode & MODE_BASE_SS)) ||
+	    (seg == SEG_DS && (x->mode & MODE_BASE_DS)))
+		emit_gs(o, false, 0x03, SCRATCH0, SEG_BASE_SLOT(seg));
+}
+
+void emit_linear(struct xlat *x, const ZydisDecodedOperand *mem, unsigned size, bool write, int32_t extra)
+{
+	emit_effective(x, mem, extra);
+	emit_segment(x, segment_number(mem->mem.segment), size, write);
+}
+
+void emit_access(struct xlat *x, unsigned size, enum access_kind kind)
+{
+	struct emitter *o = x->o;
+	enum tlb_view view = mode_view(x->mode);
+	bool write = kind != ACCESS_READ;
+	uint32_t tag = write ? VOFF(tlb[0].tag_w) : VOFF(tlb[0].tag_r);
+	uint32_t host = VOFF(tlb[0].host);
+	struct desc *d;
+	uint32_t stub;
+
+	tag += (uint32_t)(view * sizeof(struct tlb_view_table));
+	host += (uint32_t)(view * sizeof(struct tlb_view_table));
+
+	emit_mov32(o, SCRATCH1, SCRATCH0);
+	e8(o, 0x41); /* shr r10d, 12 */
+	e8(o, 0xc1);
+	e8(o, 0xea);
+	e8(o, 12);
+	emit_gs_index8(o, true, 0x2b, SCRATCH0, SCRATCH1, tag);
+	e8(o, 0x49); /* cmp r11, 4096 - size */
+	e8(o, 0x81);
+	e8(o, 0xfb);
+	e32(o, PAGE_SIZE - size);
+
+	/* cold: add r11, gs:[r10*8 + tag]; leave */
+	x->o = &x->cold;
+	stub = cache_off(x, x->cold.p);
+	emit_gs_index8(&x->cold, true, 0x03, SCRATCH0, SCRATCH1, tag);
+	d = emit_leave(x, DESC_ACCESS, 0);
+	x->o = o;
+
+	e8(o, 0x0f); /* ja stub */
+	e8(o, 0x87);
+	emit_rel32(x, stub);
+	emit_gs_index8(o, true, 0x03, SCRATCH0, SCRATCH1, host);
+
+	d->access.size = (uint8_t)size;
+	d->access.write = (uint8_t)kind;
+	d->access.seg = (uint8_t)x->access_seg;
+	d->access.view = (uint8_t)view;
+	d->access.resume = cache_off(x, o->p);
+	if (write)
+		x->store = d;
+}
+
+void emit_access_done(struct xlat *x)
+{
+	if (!x->store)
+		return;
+	x->store->access.op_len = (uint16_t)(cache_off(x, x->hot.p) - x->store->access.resume);
+	x->store->access.host_flags = flags_pack(x->host_valid & ~x->mem_valid);
+	x->store = NULL;
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The memory that the host's GS base points at while translated code runs:
+ * struct soft_cpu (what the instruction handlers know), then the run-time
+ * slots of translated code, the jump caches, and the software TLB.
+ *
+ * Translated code reaches all of it by a fixed displacement from GS, so one
+ * translation serves every vCPU of an engine.
+ */
+#ifndef LGUEST_SOFT_VCPU_H
+#define LGUEST_SOFT_VCPU_H
+
+#include "engine/soft/cpu.h"
+#include "engine/soft/signal.h"
+
+/*
+ * Jump cache: from the linear address that an indirect jump goes to, to host
+ * code; one per view. Valid only for the mode word in jc_mode[view].
+ */
+#define JC_BITS 12
+#define JC_SIZE (1u << JC_BITS)
+#define JC_MULT 0x9e3779b1u
+#define JC_SHIFT (32 - JC_BITS)
+
+struct jump_cache {
+	uint64_t tag[JC_SIZE];  /* linear address; JC_NONE: empty */
+	uint64_t host[JC_SIZE]; /* its host code */
+};
+#define JC_LOG_SIZE 1024
+#define JC_NONE 0x8000000000000001ull /* not canonical */
+
+static inline uint32_t jc_index(uint64_t lin)
+{
+	return ((uint32_t)lin * JC_MULT) >> JC_SHIFT;
+}
+
+/*
+ * The software TLB of one view: direct-mapped by bits 12..31 of the linear
+ * address, without a mask, and sparse: the host kernel fills in only what is
+ * touched. tag_r/tag_w hold the linear page address for which reads/writes
+ * may go straight to host[]. A zero entry never matches, but for index 0,
+ * which tlb_clear_view() therefore sets to TLB_NONE.
+ */
+#define TLB_BITS 20
+#define TLB_SIZE (1u << TLB_BITS)
+#define TLB_NONE 0x8000000000000000ull
+
+struct tlb_view_table {
+	uint64_t tag_r[TLB_SIZE];
+	uint64_t tag_w[TLB_SIZE];
+	uint64_t host[TLB_SIZE]; /* host address of the page */
+};
+
+/* What has been filled, so that a flush can take it back without a sweep. */
+#define TLB_LOG_SIZE 16384
+struct tlb_log {
+	uint32_t count;
+	bool overflow; /* more fills than the log holds: clear the whole table */
+	uint32_t entry[TLB_LOG_SIZE]; /* view << 24 | index */
+};
+
+/* Recent translations of code pages, for the dispatcher. */
+#define ITLB_SIZE 256
+struct itlb_entry {
+	uint64_t tag;  /* linear page, or TLB_NONE */
+	uint64_t phys;
+	uint32_t generation; /* valid when equal to the vCPU's */
+	uint8_t view;
+	bool global;
+};
+
+/* A store that translated code made to the bounce buffer, to be finished. */
+struct pending_store {
+	uint64_t lin;
+	uint8_t size;
+	bool bounced;  /* the bytes wait in bounce[]; else they are in RAM already */
+};
+
+struct soft_stats {
+	uint64_t translated_blocks, translated_insns, code_flushes, invalidations;
+	uint64_t enters, dispatches, tlb_misses, slow_accesses, bounces, smc_writes;
+	uint64_t sysops, interrupts, faults, polls, links, halts, mmio, host_faults;
+	uint64_t flush_all, flush_nonglobal, invlpg;
+};
+
+struct soft_vcpu {
+	struct soft_cpu c;
+
+	/* ---- written by the thunks and translated code ---- */
+	uint64_t vbase;      /* linear address of the page that the current block lies in */
+	uint64_t x9, x10, x11; /* scratch registers at an exit */
+	uint64_t spill[4];
+	uint64_t host_rsp;   /* C's stack while translated code runs */
+	uint16_t enter_flags; /* host flags to load on entry, in aflags layout */
+	uint16_t exit_flags; /* host flags at an exit that keeps them */
+
+	/* ---- C only ---- */
+	struct soft_stats stats;
+	struct pending_store store;
+	uint64_t watch_hit;  /* DR6 bits of data watchpoints hit by this instruction */
+	const struct block *current; /* the block that C was called from */
+	bool current_stale;  /* ... has been invalidated by what C did */
+	bool stepping;       /* the current block is a single-step block */
+	bool step_tf;        /* TF was set when it began */
+	bool no_step;        /* ... its instruction is one that has no trap behind it */
+	bool faulted;        /* it ended in a fault */
+	bool shadow_step;    /* one instruction in an interrupt shadow */
+	uint32_t shadow_exit_request;
+	bool leave_behind;   /* the pending store has changed the current block */
+	struct block_exit *link_from; /* the exit that led to this dispatch */
+	uint64_t link_generation;     /* ... is only good while no flush came between */
+	uint32_t jc_mode[VIEW_COUNT];
+	bool jc_nonglobal[VIEW_COUNT];
+	uint32_t jc_log_count[VIEW_COUNT];
+	uint16_t jc_log[VIEW_COUNT][JC_LOG_SIZE];
+	uint32_t itlb_generation;
+	struct itlb_entry itlb[ITLB_SIZE];
+	struct tlb_log log_global, log_local;
+	/* Pages (hashed) that jump caches or cross-page links may lead to. */
+	uint64_t code_bloom[64];
+	/* 2 MiB regions (index >> 9) with entries that come from a large page */
+	uint64_t large_bitmap[TLB_SIZE / 512 / 64];
+
+	struct signal_target host_fault; /* the signal handler's report */
+
+	uint8_t bounce_area[192] __attribute__((aligned(64)));
+
+	struct jump_cache jc[VIEW_COUNT];
+	struct tlb_view_table tlb[VIEW_COUNT];
+};
+
+#define VOFF(field) ((uint32_t)offsetof(struct soft_vcpu, field))
+
+static inline struct soft_vcpu *to_vcpu(struct soft_cpu *c)
+{
+	return (struct soft_vcpu *)c;
+}
+
+#endif
