@@ -28,7 +28,7 @@ as_root()
 	elif command -v sudo >/dev/null; then
 		sudo "$@"
 	else
-		echo "$1 needs root, and there is no sudo (run ${0##*/} as root once)"
+		echo "this needs root, and there is no sudo (run ${0##*/} as root once)"
 		return 1
 	fi
 }
