@@ -4,6 +4,11 @@
 
 struct fix fix;
 
+static uint64_t fold(uint64_t lin)
+{
+	return lin >= FIX_HIGH ? lin - FIX_HIGH : lin;
+}
+
 static int fake_access(struct soft_cpu *c, uint64_t lin, unsigned len, unsigned how)
 {
 	bool user = (c->mode & MODE_USER) && !(how & MEM_SYSTEM);
@@ -28,18 +33,18 @@ static int fake_access(struct soft_cpu *c, uint64_t lin, unsigned len, unsigned 
 int soft_read(struct soft_cpu *c, uint64_t lin, void *buf, unsigned len, unsigned how)
 {
 	assert_false(how & MEM_WRITE);
-	if (fake_access(c, lin, len, how))
+	if (fake_access(c, fold(lin), len, how))
 		return -1;
-	memcpy(buf, fix.mem + lin, len);
+	memcpy(buf, fix.mem + fold(lin), len);
 	return 0;
 }
 
 int soft_write(struct soft_cpu *c, uint64_t lin, const void *buf, unsigned len, unsigned how)
 {
 	assert_true(how & MEM_WRITE);
-	if (fake_access(c, lin, len, how))
+	if (fake_access(c, fold(lin), len, how))
 		return -1;
-	memcpy(fix.mem + lin, buf, len);
+	memcpy(fix.mem + fold(lin), buf, len);
 	fix.writes++;
 	return 0;
 }

@@ -33,6 +33,7 @@
 #define FIX_USTACK 0x24000u
 #define FIX_UDATA  0x28000u
 #define FIX_SIZE   0x40000u
+#define FIX_HIGH   0xffff888000000000ull /* the same memory again */
 
 /* Selectors in the GDT; 1 to 6 as Linux has them. */
 enum {

@@ -431,6 +431,30 @@ static void triple_faults(void **state)
 	assert_int_equal(c->fault.cr2, 0x123);
 }
 
+/* Tables and stacks in the upper half, as Linux has them. */
+static void high_addresses(void **state)
+{
+	fix_init(LONG64, 3);
+	fix_gate(VEC_UD, K_CODE, IGATE, 0, HANDLER);
+	c->s.gdtr.base += FIX_HIGH;
+	c->s.idtr.base += FIX_HIGH;
+	c->s.tr.base += FIX_HIGH;
+	put(FIX_TSS + 4, FIX_HIGH + FIX_KSTACK, 8);
+	fault(VEC_UD, -1);
+	assert_int_equal(c->s.rip, HANDLER);
+	assert_true(c->s.regs[REG_RSP] == FIX_HIGH + FIX_KSTACK - 40);
+	assert_int_equal(get(FIX_KSTACK - 40, 8), FIX_DATA);
+
+	/* a stack that ends where the canonical half does */
+	fix_init(LONG64, 0);
+	fix_gate(VEC_UD, K_CODE, IGATE, 0, HANDLER);
+	fix_gate(VEC_SS, K_CODE, IGATE, 1, HANDLER + 12);
+	c->s.regs[REG_RSP] = 0xffff800000000010;
+	fault(VEC_UD, -1);
+	assert_int_equal(c->s.rip, HANDLER + 12);
+	assert_int_equal(get(FIX_IST1 - 48, 8), 1); /* EXT */
+}
+
 /* The accessed bit of the handler's descriptor. */
 static void accessed(void **state)
 {
@@ -462,6 +486,7 @@ int main(void)
 		cmocka_unit_test(serial),
 		cmocka_unit_test(double_faults),
 		cmocka_unit_test(triple_faults),
+		cmocka_unit_test(high_addresses),
 		cmocka_unit_test(accessed),
 	};
 

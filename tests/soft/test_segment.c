@@ -71,6 +71,12 @@ static void loads_long(void **state)
 	mov_ok(SEG_DS, K_DATA, NEXT_CONTINUE);
 	c->s.gdtr.base = FIX_SIZE;
 	mov_bad(SEG_DS, K_DATA, VEC_PF, 0);
+	/* tables lie anywhere in the address space, but in legacy mode in its first 4 GiB */
+	c->s.gdtr.base = FIX_HIGH + FIX_GDT;
+	mov_ok(SEG_DS, K_DATA, NEXT_CONTINUE);
+	fix_init(LEGACY32, 0);
+	c->s.gdtr.base = (1ull << 32) + FIX_GDT;
+	mov_ok(SEG_DS, U_DATA, NEXT_CONTINUE);
 }
 
 static void loads_ldt(void **state)
@@ -90,6 +96,9 @@ static void loads_ldt(void **state)
 	mov_bad(SEG_ES, 4, VEC_GP, 4);
 	mov_bad(SEG_ES, 0x100 | 4, VEC_GP, 0x100 | 4);
 	put(FIX_LDT, fix_desc(0, 0xfff, 0x4093), 8);
+	c->s.ldtr.limit = 6;
+	mov_bad(SEG_ES, 4, VEC_GP, 4);
+	c->s.ldtr.limit = 7;
 	mov_ok(SEG_ES, 4, NEXT_CONTINUE);
 	assert_true(c->s.seg[SEG_ES].attr & SEG_ATTR_P);
 }

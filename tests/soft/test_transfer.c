@@ -205,6 +205,21 @@ static void call_gate32(void **state)
 	run_faults(sys_call_far, &op, VEC_GP, GATE);
 	fix_gdt(GATE, 0x4321 | (uint64_t)K_CODE32 << 16 | 0x6cull << 40);
 	run_faults(sys_call_far, &op, VEC_NP, GATE);
+	/* a gate is asked with the weaker of CPL and RPL */
+	fix_init(LEGACY32, 0);
+	fix_gdt(GATE, 0x4321 | (uint64_t)K_CODE32 << 16 | 0x8cull << 40);
+	op = far_imm(0x9a, 4, 0xbad, GATE | 1);
+	run_faults(sys_call_far, &op, VEC_GP, GATE);
+	/* and must lead to code of an inner or the same level */
+	op = far_imm(0x9a, 4, 0xbad, GATE);
+	fix_gdt(GATE, 0x4321 | 0x8cull << 40);
+	run_faults(sys_call_far, &op, VEC_GP, 0);
+	fix_gdt(GATE, 0x4321 | (uint64_t)K_DATA << 16 | 0x8cull << 40);
+	run_faults(sys_call_far, &op, VEC_GP, K_DATA);
+	fix_gdt(GATE, 0x4321 | (uint64_t)U_CODE32 << 16 | 0x8cull << 40);
+	run_faults(sys_call_far, &op, VEC_GP, U_CODE32 & ~3);
+	fix_gdt(GATE, 0x4321 | (uint64_t)K_CODE_NP << 16 | 0x8cull << 40);
+	run_faults(sys_call_far, &op, VEC_NP, K_CODE_NP);
 }
 
 static void call_gate64(void **state)
@@ -518,6 +533,7 @@ static void syscall_legacy(void **state)
 	assert_int_equal(c->s.regs[REG_RCX], FIX_DATA + 2);
 	assert_int_equal(c->iflag, 0);
 	assert_int_equal(c->s.seg[SEG_CS].sel, 0x08);
+	assert_int_equal(c->s.seg[SEG_SS].sel, 0x10);
 	assert_int_equal(c->mode & (MODE_USER | MODE_CS32 | MODE_SS32), MODE_CS32 | MODE_SS32);
 	assert_int_equal(run(sys_sysret, &op), NEXT_DISPATCH);
 	assert_int_equal(c->s.rip, FIX_DATA + 2);
