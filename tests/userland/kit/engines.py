@@ -132,6 +132,7 @@ set -e
 mount -t tmpfs -o size=2g kit "$2"
 cp -a "$1"/. "$2"
 mount --rbind /dev "$2/dev"
+mount --rbind /sys "$2/sys"
 mount -t proc proc "$2/proc"
 mount -t tmpfs tmp "$2/tmp"
 shift 2
