@@ -7,11 +7,11 @@
 # Ends with "N passed, N failed" over all of them and the status that fits.
 #
 #	scripts/test.sh			everything
-#	scripts/test.sh format unit	only these parts: format unit valgrind sanitize system userland
+#	scripts/test.sh format unit	only these parts: format unit valgrind sanitize fuzz system userland
 #
 . "$(dirname "$0")/lib.sh"
 
-parts="${*:-format unit valgrind sanitize system userland}"
+parts="${*:-format unit valgrind sanitize fuzz system userland}"
 jobs=$(nproc)
 passed=0
 failed=0
@@ -54,25 +54,26 @@ meson_tests()
 	report "$name" $((good)) $((bad))
 }
 
-# counted NAME COMMAND...: a program whose last such line says "N passed, N failed"
+# counted NAME COMMAND...: a program that ends with "N passed, N failed" or "N of N items identical"
 counted()
 {
-	local name=$1 log line status=0
+	local name=$1 log good='' bad='' status=0
 
 	shift
 	log=$(mktemp)
 	step "$name: $*"
 	"$@" 2>&1 </dev/null | tee "$log" || status=$?
-	line=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$log" | tail -n 1) || true
+	while read -r line; do
+		if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
+			good=${BASH_REMATCH[1]} bad=${BASH_REMATCH[2]}
+		elif [[ $line =~ ^([0-9]+)\ of\ ([0-9]+)\ items ]]; then
+			good=${BASH_REMATCH[1]} bad=$((BASH_REMATCH[2] - BASH_REMATCH[1]))
+		fi
+	done <"$log"
 	rm -f "$log"
-	if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed ]]; then
-		local bad=${BASH_REMATCH[2]}
-
-		[ "$status" -eq 0 ] || [ "$bad" -gt 0 ] || bad=1
-		report "$name" "${BASH_REMATCH[1]}" "$bad"
-	else
-		report "$name" 0 1
-	fi
+	# Without counts it did not get to its end.
+	[ "$status" -eq 0 ] || [ "${bad:-0}" -gt 0 ] || bad=1
+	report "$name" "${good:-0}" "${bad:-1}"
 }
 
 # One check of all files: C as clang-format 14 has it, shell without shellcheck's objections
@@ -93,8 +94,8 @@ check_format()
 
 for part in $parts; do
 	case $part in
-	format | unit | valgrind | sanitize | system | userland) ;;
-	*) die "$part: no such part (format unit valgrind sanitize system userland)" ;;
+	format | unit | valgrind | sanitize | fuzz | system | userland) ;;
+	*) die "$part: no such part (format unit valgrind sanitize fuzz system userland)" ;;
 	esac
 done
 
@@ -115,6 +116,14 @@ for part in $parts; do
 		build "$TOP/build-sanitize" -Db_sanitize=address,undefined -Db_lundef=false ||
 			{ report sanitize 0 1; continue; }
 		meson_tests sanitize "$TOP/build-sanitize"
+		;;
+	fuzz)
+		step "fuzz: the loader, for ${LGUEST_FUZZ_SECONDS:-20} seconds each"
+		if quietly "$TOP/tests/fuzz/loader.sh" "${LGUEST_FUZZ_SECONDS:-20}" "$TOP/build-fuzz"; then
+			report fuzz 1 0
+		else
+			report fuzz 0 1
+		fi
 		;;
 	system)
 		build "$TOP/build-test" || { report system 0 1; continue; }
