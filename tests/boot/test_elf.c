@@ -336,8 +336,33 @@ static void bad_segments(void **unused)
 	check_ok(&g, guest_load(&g, &img));
 	guest_free(&g);
 
+	/* One byte too many, on either side. */
+	image_phdr64(&img, 0)->p_paddr = 0x300000;
+	image_phdr64(&img, 1)->p_paddr = 0x300000 - image_phdr64(&img, 1)->p_memsz + 1;
+	image_ehdr64(&img)->e_entry = 0x300000;
+	expect_bad(&img, EINVAL, "overlaps the kernel segment at 0x300000");
+	image_phdr64(&img, 1)->p_paddr = 0x300000 + IMAGE_CODE_SIZE - 1;
+	expect_bad(&img, EINVAL, "overlaps the kernel segment at 0x300000");
+
 	image_phdr64(&img, 1)->p_offset = 0xffffffffffffff00;
+	image_phdr64(&img, 1)->p_paddr = IMAGE_DATA_ADDR;
 	expect_bad(&img, EINVAL, "truncated in the kernel segment");
+	image_free(&img);
+}
+
+/* Segments need not begin or end at a page. */
+static void odd_address(void **unused)
+{
+	struct image img = image_elf64(NOTES_NONE);
+	struct guest g;
+
+	image_phdr64(&img, 0)->p_paddr = 0x400ffd;
+	image_ehdr64(&img)->e_entry = 0x400ffd;
+	guest_new(&g, 32);
+	check_ok(&g, guest_load(&g, &img));
+	for (size_t i = 0; i < IMAGE_CODE_SIZE; i++)
+		assert_int_equal(*(uint8_t *)guest_at(&g, 0x400ffd + i, 1), image_code_byte(i));
+	guest_free(&g);
 	image_free(&img);
 }
 
@@ -363,6 +388,12 @@ static void bad_notes(void **unused)
 			*nh = good;
 		}
 	}
+	/* The last note, cut off in its descriptor */
+	ph->p_filesz -= 4;
+	guest_new(&g, 32);
+	g.in.entry = BOOT_ENTRY_PVH;
+	check_error(&g, guest_load(&g, &img), ENOEXEC, "no PVH entry");
+	guest_free(&g);
 	ph->p_filesz = 1 << 20;
 	expect_bad(&img, ENOEXEC, "bytes of notes");
 	ph->p_filesz = 0x8000;
@@ -377,6 +408,7 @@ int main(void)
 		cmocka_unit_test(pvh_entry),    cmocka_unit_test(choice_of_entry),
 		cmocka_unit_test(truncated),    cmocka_unit_test(bad_headers),
 		cmocka_unit_test(bad_segments), cmocka_unit_test(bad_notes),
+		cmocka_unit_test(odd_address),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -211,6 +211,9 @@ static void initrd(void **state)
 	/* A limit that makes no sense */
 	image_hdr(&img)->initrd_addr_max = 0;
 	check_error(&g, load_initrd(&g, &img, data, 4096), ENOMEM, "does not fit");
+	/* Never below 1 MiB, where there is room, but not for this */
+	image_hdr(&img)->initrd_addr_max = 0xfffff;
+	check_error(&g, load_initrd(&g, &img, data, 4096), ENOMEM, "does not fit");
 	/* With a stub, off the room that it unpacks to */
 	image_hdr(&img)->initrd_addr_max = 0x7fffffff;
 	image_hdr(&img)->init_size = 16 << 20;
