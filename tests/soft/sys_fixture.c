@@ -190,6 +190,8 @@ enum soft_next run(sysop_fn *fn, const struct sysop *op)
 		assert_int_equal(before.mode, fix.c.mode);
 		assert_int_equal(before.s.rip, fix.c.s.rip);
 	}
+	/* SS.DPL is the CPL, so that a saved state tells it. */
+	assert_int_equal(attr_dpl(fix.c.s.seg[SEG_SS].attr), fix.c.cpl);
 	/* The mode word is never left behind. */
 	mode = fix.c.mode;
 	cpu_update_mode(&fix.c);

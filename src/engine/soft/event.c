@@ -135,7 +135,7 @@ static int push_frame64(struct soft_cpu *c, const struct event *ev, const struct
 	if (soft_write(c, sp, &frame[first], len, frame_access(c, cpl)))
 		return -1;
 	if (cpl != c->cpl)
-		seg_set_null(ss, (uint16_t)cpl);
+		seg_set_null_stack(ss, (uint16_t)cpl);
 	c->s.regs[REG_RSP] = sp;
 	return 0;
 }

@@ -107,10 +107,14 @@ int seg_load(struct soft_cpu *c, unsigned seg, uint16_t sel, struct x86_seg *out
 	uint16_t attr;
 
 	if (sel_is_null(sel)) {
+		if (seg != SEG_SS) {
+			seg_set_null(out, sel);
+			return 0;
+		}
 		/* 64-bit code below CPL 3 needs no stack segment (SDM vol. 3, 5.4.1.1). */
-		if (seg == SEG_SS && (!(c->mode & MODE_CS64) || c->cpl == 3 || rpl != c->cpl))
+		if (!(c->mode & MODE_CS64) || c->cpl == 3 || rpl != c->cpl)
 			return desc_fault(c, VEC_GP, 0, 0);
-		seg_set_null(out, sel);
+		seg_set_null_stack(out, sel);
 		return 0;
 	}
 	if (seg == SEG_SS) {

@@ -122,6 +122,13 @@ int desc_set_accessed(struct soft_cpu *c, struct desc *d);
 void seg_from_desc(struct x86_seg *seg, uint16_t sel, const struct desc *d);
 void seg_set_null(struct x86_seg *seg, uint16_t sel);
 
+/* A null SS, which 64-bit code below CPL 3 may have. Its DPL still is the CPL. */
+static inline void seg_set_null_stack(struct x86_seg *ss, uint16_t sel)
+{
+	seg_set_null(ss, sel);
+	ss->attr = (sel & 3u) << SEG_ATTR_DPL_SHIFT;
+}
+
 /* May @len bytes at offset @ea be accessed so? For 16- and 32-bit code. */
 bool seg_allows(const struct x86_seg *seg, uint32_t ea, unsigned len, bool write);
 

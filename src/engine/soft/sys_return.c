@@ -63,7 +63,7 @@ static int load_return_ss(struct soft_cpu *c, uint16_t sel, const struct x86_seg
 	if (sel_is_null(sel)) {
 		if (!attr_is_code64(c, cs->attr) || cpl == 3 || (sel & 3u) != cpl)
 			return desc_fault(c, VEC_GP, 0, 0);
-		seg_set_null(ss, sel);
+		seg_set_null_stack(ss, sel);
 		return 0;
 	}
 	return seg_load_stack(c, sel, cpl, VEC_GP, 0, ss);

@@ -176,7 +176,7 @@ static enum soft_next call_gate_inner64(struct soft_cpu *c, const struct gate_ta
 		return soft_raise(c, VEC_SS, true, 0);
 	if (soft_write(c, sp, frame, sizeof(frame), MEM_WRITE | MEM_SYSTEM))
 		return NEXT_FAULT;
-	seg_set_null(&c->s.seg[SEG_SS], (uint16_t)t->cpl);
+	seg_set_null_stack(&c->s.seg[SEG_SS], (uint16_t)t->cpl);
 	c->s.regs[REG_RSP] = sp;
 	return enter(c, &t->cs, t->cpl, t->offset);
 }
