@@ -333,9 +333,10 @@ static void x87_like_native(sysop_fn *fn, unsigned insn, unsigned opsize, unsign
 		fill(at(AREA), AREA_SIZE);
 		if (load) {
 			/* exceptions masked, or the next x87 instruction here would trap */
-			*(uint16_t *)a = 0x037f;
+			const uint16_t fcw = 0x037f, fsw = (uint16_t)(rnd() & 0x3800);
+			memcpy(a, &fcw, 2);
 			if (i & 1)
-				*(uint16_t *)(a + word) = (uint16_t)(rnd() & 0x3800);
+				memcpy(a + word, &fsw, 2);
 		}
 		memcpy(b, a, AREA_SIZE - 8);
 		assert_int_equal(run_live(&v, fn, &cpu, &op), NEXT_CONTINUE);
