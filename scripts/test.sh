@@ -22,7 +22,7 @@ report()
 {
 	passed=$((passed + $2))
 	failed=$((failed + $3))
-	summary+=("$(printf '%-10s %4d passed, %d failed (at %d s)' "$1" "$2" "$3" "$SECONDS")")
+	summary+=("$(printf '%-16s %4d passed, %d failed (at %d s)' "$1" "$2" "$3" "$SECONDS")")
 	step "$1: $2 passed, $3 failed"
 }
 
@@ -46,7 +46,7 @@ meson_tests()
 
 	shift 2
 	step "$name: running the tests in $dir"
-	meson test --no-rebuild -C "$dir" --print-errorlogs "$@" 2>&1 | tee "$dir/meson-test.log" || true
+	meson test --no-rebuild -C "$dir" --print-errorlogs --timeout-multiplier 4 "$@" 2>&1 | tee "$dir/meson-test.log" || true
 	good=$(sed -nE 's/^(Ok|Expected Fail): +([0-9]+).*/\2/p' "$dir/meson-test.log" | paste -sd+ | sed 's/^$/0/')
 	bad=$(sed -nE 's/^(Fail|Unexpected Pass|Timeout): +([0-9]+).*/\2/p' "$dir/meson-test.log" | paste -sd+ | sed 's/^$/0/')
 	# No count at all means that meson itself went wrong.
@@ -116,6 +116,8 @@ for part in $parts; do
 		build "$TOP/build-sanitize" -Db_sanitize=address,undefined -Db_lundef=false ||
 			{ report sanitize 0 1; continue; }
 		meson_tests sanitize "$TOP/build-sanitize"
+		counted sanitized-boots "$TOP/tests/system/run.py" --lguest "$TOP/build-sanitize/src/lguest" \
+			--only shell-cloud612 --only reboot --only bad-input --only killed --only escape
 		;;
 	fuzz)
 		step "fuzz: the loader, for ${LGUEST_FUZZ_SECONDS:-20} seconds each"
