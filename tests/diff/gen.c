@@ -305,6 +305,60 @@ static void gen_one(struct generator *g, unsigned family)
 	}
 }
 
+/*
+ * Instructions that leave some flags undefined: AMD CPUs do not write those,
+ * while a translator may take them for dead. (What the others leave undefined,
+ * the CPU sets to something that depends on the operands only.)
+ */
+static uint32_t undefined_flags(const ZydisDecodedInstruction *in)
+{
+	switch (in->mnemonic) {
+	case ZYDIS_MNEMONIC_MUL:
+	case ZYDIS_MNEMONIC_IMUL:
+	case ZYDIS_MNEMONIC_DIV:
+	case ZYDIS_MNEMONIC_IDIV:
+	case ZYDIS_MNEMONIC_BSF:
+	case ZYDIS_MNEMONIC_BSR:
+	case ZYDIS_MNEMONIC_BT:
+	case ZYDIS_MNEMONIC_BTS:
+	case ZYDIS_MNEMONIC_BTR:
+	case ZYDIS_MNEMONIC_BTC:
+	case ZYDIS_MNEMONIC_AAA:
+	case ZYDIS_MNEMONIC_AAS:
+	case ZYDIS_MNEMONIC_AAD:
+	case ZYDIS_MNEMONIC_AAM:
+	case ZYDIS_MNEMONIC_DAA:
+	case ZYDIS_MNEMONIC_DAS: return in->cpu_flags->undefined & 0x8d5;
+	default: return 0;
+	}
+}
+
+/* Notes which flags are undefined, and makes NOPs of what would look at them. */
+static void mask_undefined(struct generator *g)
+{
+	const ZydisDecoder *dec = g->c->ia32 ? &g->dec32 : &g->dec64;
+	struct diff_case *c = g->c;
+	ZydisDecodedInstruction in;
+	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
+	uint32_t undefined = 0;
+
+	for (unsigned pass = 0; pass < 2; pass++) {
+		/* A branch may come back, or skip who would have set the flags: nothing is taken off the mask. */
+		for (unsigned i = 0; i < c->ninsns; i++) {
+			uint8_t *at = c->code + c->insn_off[i];
+			unsigned len = c->insn_off[i + 1] - c->insn_off[i];
+
+			if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(dec, at, len, &in, op)) || !in.cpu_flags)
+				continue;
+			if (in.cpu_flags->tested & undefined)
+				memset(at, 0x90, len);
+			else
+				undefined |= undefined_flags(&in);
+		}
+	}
+	c->undefined = (uint16_t)undefined;
+}
+
 void generate_case(struct generator *g, struct diff_case *c, unsigned family, uint64_t seed, uint64_t va)
 {
 	const struct family *f = &families[family];
@@ -351,6 +405,7 @@ void generate_case(struct generator *g, struct diff_case *c, unsigned family, ui
 			gen_branch(g);
 	}
 	gen_resolve_fixups(g);
+	mask_undefined(g);
 	c->code[c->len] = 0xcc;
 	for (unsigned i = 0; i < 16; i++) {
 		if (!(g->assigned >> i & 1))

@@ -38,7 +38,7 @@ struct diff {
 	uint64_t seed, count;
 	int family; /* -1: all, by weight */
 	unsigned keep_going;
-	bool self_check;
+	bool self_check, strict;
 
 	struct batch *batch;
 	struct data_image *images;
@@ -221,7 +221,7 @@ static bool still_wrong(struct diff *d, const struct diff_case *c)
 		fresh_guest(d);
 		return true;
 	}
-	return !outcomes_equal(c, &b->native[0], &b->guest[0], NULL);
+	return !outcomes_equal(c, &b->native[0], &b->guest[0], d->strict, NULL);
 }
 
 static void minimise(struct diff *d, struct diff_case *c)
@@ -243,7 +243,7 @@ static void describe(const struct diff_case *c, const char *how, char *text, siz
 
 	ZydisDecoderInit(&dec, c->ia32 ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32 : ZYDIS_MACHINE_MODE_LONG_64,
 			 c->ia32 ? ZYDIS_STACK_WIDTH_32 : ZYDIS_STACK_WIDTH_64);
-	n += (size_t)snprintf(text, size, "%s %s:", families[c->family].ia32 ? "32" : "64", how);
+	n += (size_t)snprintf(text, size, "%s %s:", c->ia32 ? "32" : "64", how);
 	for (unsigned i = 0; i < c->ninsns && n < size; i++) {
 		ZydisDecodedInstruction in;
 		ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
@@ -284,7 +284,7 @@ static bool report(struct diff *d, const struct diff_case *c, const char *how)
 		printf("MISMATCH %llu (%s)\n", (unsigned long long)d->mismatches, text);
 		print_case(&t, stdout);
 		if (still_wrong(d, &t))
-			outcomes_equal(&t, &d->batch->native[0], &d->batch->guest[0], stdout);
+			outcomes_equal(&t, &d->batch->native[0], &d->batch->guest[0], d->strict, stdout);
 	}
 	fflush(stdout);
 	memcpy(d->batch, saved, sizeof(*saved));
@@ -304,7 +304,7 @@ static bool compare_batch(struct diff *d)
 
 		done = alive ? b->count : b->current;
 		for (unsigned i = 0; i < done; i++) {
-			if (outcomes_equal(&b->cases[i], &b->native[i], &b->guest[i], NULL))
+			if (outcomes_equal(&b->cases[i], &b->native[i], &b->guest[i], d->strict, NULL))
 				continue;
 			restart = true;
 			if (!report(d, &b->cases[i], "differs"))
@@ -481,15 +481,11 @@ static int replay(struct diff *d, const char *arg, bool print)
 int main(int argc, char **argv)
 {
 	static const struct option longopts[] = {
-		{ "seed", required_argument, NULL, 's' },
-		{ "count", required_argument, NULL, 'c' },
-		{ "family", required_argument, NULL, 'f' },
-		{ "keep-going", required_argument, NULL, 'k' },
-		{ "replay", required_argument, NULL, 'r' },
-		{ "self-check", no_argument, NULL, 'S' },
-		{ "print", no_argument, NULL, 'p' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
+		{ "seed", required_argument, NULL, 's' },   { "count", required_argument, NULL, 'c' },
+		{ "family", required_argument, NULL, 'f' }, { "keep-going", required_argument, NULL, 'k' },
+		{ "replay", required_argument, NULL, 'r' }, { "self-check", no_argument, NULL, 'S' },
+		{ "strict-flags", no_argument, NULL, 'F' }, { "print", no_argument, NULL, 'p' },
+		{ "help", no_argument, NULL, 'h' },         { NULL, 0, NULL, 0 },
 	};
 	struct diff *d = calloc(1, sizeof(*d));
 	const char *replay_arg = NULL;
@@ -509,6 +505,7 @@ int main(int argc, char **argv)
 		case 'k': d->keep_going = (unsigned)strtoul(optarg, NULL, 0); break;
 		case 'r': replay_arg = optarg; break;
 		case 'S': d->self_check = true; break;
+		case 'F': d->strict = true; break;
 		case 'p': print = true; break;
 		case 'h': usage(stdout); return 0;
 		case 'f':
