@@ -29,6 +29,7 @@
 #define DR6_BD       (1u << 13)
 #define DR7_ONES     0x00000400u
 #define DR7_WRITABLE 0xffff23ffu
+#define DR7_ENABLES  0x000000ffu
 #define DR7_GD       (1u << 13)
 
 /* The state changed in a way that the rest of the block does not know of. */
@@ -277,7 +278,9 @@ enum soft_next sys_mov_to_dr(struct soft_cpu *c, const struct sysop *op)
 	case 7: c->s.dr[7] = (val & DR7_WRITABLE) | DR7_ONES; break;
 	default: c->s.dr[reg] = val; break;
 	}
-	/* Translations with breakpoints in force know their addresses. */
+	/* A page with a data breakpoint must not be in the TLB: its accesses are looked at one by one. */
+	if (c->s.dr[7] & DR7_ENABLES)
+		mmu_flush_all(c);
 	return go_on_elsewhere(c);
 }
 
