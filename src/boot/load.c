@@ -93,7 +93,7 @@ static int claim_fixed(struct boot_job *job)
 		if (__builtin_add_overflow(r->addr, r->size, &end))
 			return boot_fail(job, EINVAL, "memory map: reserved range at 0x%llx wraps",
 					 (unsigned long long)r->addr);
-		error = add_claim(job, r->addr, end, "reserved range");
+		error = r->size ? add_claim(job, r->addr, end, "reserved range") : 0;
 		if (error)
 			return error;
 	}
