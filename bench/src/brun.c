@@ -103,7 +103,8 @@ int main(int argc, char **argv)
 	start = now();
 	status = run(argv[2], "run");
 	end = now();
-	printf("@@ row %s %.6f %d %016llx\n", argv[1], end - start, status, (unsigned long long)hash_output());
+	printf("@@ row %s %.6f %d %016llx\n", argv[1], end - start, status,
+	       (unsigned long long)hash_output());
 	if (status)
 		show_errors();
 	return 0;

@@ -81,11 +81,16 @@ def fetch(names, cache):
 
 	missing = [name for name in names if name not in have()]
 	if missing:
-		# "_apt" may not write here: the warning about it is noise
-		done = subprocess.run(["apt-get", "-q", "download"] + missing, cwd=cache,
-				      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+		# "_apt" may not write here: without this apt warns about it
+		download = ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download"] + missing
+		done = subprocess.run(download, cwd=cache, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 		if done.returncode:
-			raise PackageError("apt-get download failed (run apt-get update?):\n" + done.stdout)
+			# lists older than the mirror, or none yet
+			update = ([] if os.geteuid() == 0 else ["sudo", "-n"]) + ["apt-get", "-q", "update"]
+			subprocess.run(update, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+			done = subprocess.run(download, cwd=cache, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+		if done.returncode:
+			raise PackageError("apt-get download failed:\n" + done.stdout)
 	found = have()
 	return [found[name] for name in names]
 

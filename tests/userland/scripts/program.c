@@ -30,7 +30,8 @@ static unsigned int walk(struct node *node, unsigned int depth)
 {
 	if (!node)
 		return depth;
-	return walk(node->left, depth + 1) * 31 + walk(node->right, depth + 1) + node->key * (unsigned int)node->count;
+	return walk(node->left, depth + 1) * 31 + walk(node->right, depth + 1) +
+	       node->key * (unsigned int)node->count;
 }
 
 int main(void)
@@ -66,7 +67,8 @@ int main(void)
 		table[i] = x;
 	}
 	state = ~0u;
-	snprintf(text, sizeof(text), "%d %u %lld %s %c %5.2f %-8x|", -5, 5u, -1234567890123LL, "string", 'c', 2.345, 0xbeef);
+	snprintf(text, sizeof(text), "%d %u %lld %s %c %5.2f %-8x|", -5, 5u, -1234567890123LL, "string", 'c',
+		 2.345, 0xbeef);
 	for (char *at = text; *at; at++)
 		state = state >> 8 ^ table[(state ^ (unsigned char)*at) & 255];
 	printf("%s crc %08x\n", text, ~state);

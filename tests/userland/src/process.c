@@ -240,12 +240,14 @@ static void debugger(void)
 		waitpid(child, &status, 0);
 		if (!WIFSTOPPED(status))
 			break;
-		dr6 = (unsigned long)ptrace(PTRACE_PEEKUSER, child, offsetof(struct user, u_debugreg) + 48, 0);
+		dr6 = (unsigned long)ptrace(PTRACE_PEEKUSER, child, offsetof(struct user, u_debugreg) + 48,
+					    0);
 		set_debug(child, 6, 0);
 		hits = hits * 16 + (dr6 & 15);
 		at_here += where(child) == (long)here;
 	}
-	printf("debugger: %s, hits %lx, at breakpoint %d, exit %d\n", stops > 15 ? "steps" : "no steps", hits, at_here, WEXITSTATUS(status));
+	printf("debugger: %s, hits %lx, at breakpoint %d, exit %d\n", stops > 15 ? "steps" : "no steps", hits,
+	       at_here, WEXITSTATUS(status));
 
 	/* a software breakpoint, put there and taken away by the debugger */
 	child = fork();

@@ -41,7 +41,8 @@ static void record(int number, siginfo_t *info, void *context)
 /* Addresses are printed relative to the faulting instruction or to @base. */
 static void report(const char *what, uintptr_t base)
 {
-	printf("%-22s signal %d code %d trap %lu error %lx", what, seen.number, seen.code, seen.trap, seen.error);
+	printf("%-22s signal %d code %d trap %lu error %lx", what, seen.number, seen.code, seen.trap,
+	       seen.error);
 	if (seen.address == seen.rip)
 		printf(" address=rip");
 	else if (base)
@@ -55,21 +56,24 @@ static void report(const char *what, uintptr_t base)
 		printf(" flags %lx\n", seen.flags & 0x8d5);
 }
 
-#define TRY(name, base, ...)                   \
-	do {                                   \
-		if (!sigsetjmp(escape, 1)) {   \
-			__VA_ARGS__;           \
-			puts(name " passed");  \
-		} else {                       \
-			report(name, base);    \
-		}                              \
+#define TRY(name, base, ...)                  \
+	do {                                  \
+		if (!sigsetjmp(escape, 1)) {  \
+			__VA_ARGS__;          \
+			puts(name " passed"); \
+		} else {                      \
+			report(name, base);   \
+		}                             \
 	} while (0)
 
 static void integer_faults(void)
 {
 	volatile int zero = 0;
 
-	TRY("idiv by zero", 0, __asm__ volatile("cmp $1, %%ecx; idivl %0" : : "m"(zero), "a"(1), "d"(0), "c"(0)));
+	TRY("idiv by zero", 0,
+	    __asm__ volatile("cmp $1, %%ecx; idivl %0"
+			     :
+			     : "m"(zero), "a"(1), "d"(0), "c"(0)));
 	TRY("idiv overflow", 0, __asm__ volatile("idivl %0" : : "r"(-1), "a"(0x80000000), "d"(-1)));
 	TRY("div64 overflow", 0, __asm__ volatile("divq %0" : : "r"(1ul), "a"(0), "d"(1ul)));
 	TRY("div8 overflow", 0, __asm__ volatile("divb %b0" : : "q"(1), "a"(0x7fff)));
@@ -116,7 +120,10 @@ static void privileged(void)
 	TRY("mov to cs", 0, __asm__ volatile(".byte 0x8e, 0xc8" : : "a"(0)));
 	TRY("far jump bad", 0, __asm__ volatile("push $0x1230; push $0; lretq"));
 	TRY("iretq to kernel", 0,
-	    __asm__ volatile("mov %%rsp, %%rax; push $0x18; push %%rax; pushfq; push $0x10; push $0; iretq" : : : "rax"));
+	    __asm__ volatile("mov %%rsp, %%rax; push $0x18; push %%rax; pushfq; push $0x10; push $0; iretq"
+			     :
+			     :
+			     : "rax"));
 }
 
 static void memory_faults(void)
@@ -140,14 +147,33 @@ static void memory_faults(void)
 	TRY("add to read-only", base, __asm__ volatile("addl $1, (%0)" : : "r"(page + 4096 + 80) : "memory"));
 	TRY("read no access", base, code += *(volatile uint8_t *)(page + 8192 + 5));
 	TRY("crossing read", base, __asm__ volatile("movq (%0), %%rax" : : "r"(page + 8192 - 3) : "rax"));
-	TRY("crossing write", base, __asm__ volatile("movq %%rax, (%0)" : : "r"(page + 4096 - 3), "a"(0) : "memory"));
-	TRY("crossing sse read", base, __asm__ volatile("movups (%0), %%xmm1" : : "r"(page + 8192 - 15) : "xmm1"));
-	TRY("crossing sse write", base, __asm__ volatile("movups %%xmm1, (%0)" : : "r"(page + 4096 - 1) : "memory"));
-	TRY("crossing avx read", base, __asm__ volatile("vmovups (%0), %%ymm1" : : "r"(page + 8192 - 31) : "xmm1"));
+	TRY("crossing write", base,
+	    __asm__ volatile("movq %%rax, (%0)"
+			     :
+			     : "r"(page + 4096 - 3), "a"(0)
+			     : "memory"));
+	TRY("crossing sse read", base,
+	    __asm__ volatile("movups (%0), %%xmm1"
+			     :
+			     : "r"(page + 8192 - 15)
+			     : "xmm1"));
+	TRY("crossing sse write", base,
+	    __asm__ volatile("movups %%xmm1, (%0)"
+			     :
+			     : "r"(page + 4096 - 1)
+			     : "memory"));
+	TRY("crossing avx read", base,
+	    __asm__ volatile("vmovups (%0), %%ymm1"
+			     :
+			     : "r"(page + 8192 - 31)
+			     : "xmm1"));
 	TRY("misaligned movaps", 0, __asm__ volatile("movaps (%0), %%xmm1" : : "r"(page + 8) : "xmm1"));
 	TRY("non-canonical", 0, __asm__ volatile("movl (%0), %%eax" : : "r"(0x8000000000000000ul) : "eax"));
 	TRY("non-canonical stack", 0,
-	    __asm__ volatile("mov %%rsp, %%rbx; mov %0, %%rsp; push %%rax; mov %%rbx, %%rsp" : : "r"(0x8000000000001000ul) : "rbx"));
+	    __asm__ volatile("mov %%rsp, %%rbx; mov %0, %%rsp; push %%rax; mov %%rbx, %%rsp"
+			     :
+			     : "r"(0x8000000000001000ul)
+			     : "rbx"));
 	TRY("kernel address", 0, __asm__ volatile("movl (%0), %%eax" : : "r"(0xffffffff81000000ul) : "eax"));
 	TRY("execute no-exec", base, ((void (*)(void))(uintptr_t)page)());
 	TRY("jump to no access", base, ((void (*)(void))(uintptr_t)(page + 8192))());
@@ -200,18 +226,20 @@ static void resume(void)
 	for (int i = 0; i < 64; i++)
 		vector[i] = (uint8_t)(i * 5 + 1);
 	fflush(stdout);
-	__asm__ volatile("mov %[marker], %%r12\n\t"
-			 "vmovups (%[vector]), %%ymm6\n\tvmovups 32(%[vector]), %%ymm13\n\tfld1\n\t"
-			 "rep stosb\n\t"
-			 "fstp %%st(0)\n\tvmovups %%ymm6, (%[out])\n\tvmovups %%ymm13, 32(%[out])\n\tvzeroupper\n\t"
-			 "mov %%r12, %[marker]"
-			 : "+c"(count), "+D"(to), [marker] "+r"(marker)
-			 : "a"(0x5a), [vector] "r"(vector), [out] "r"(out)
-			 : "memory", "r12", "xmm6", "xmm13");
+	__asm__ volatile(
+		"mov %[marker], %%r12\n\t"
+		"vmovups (%[vector]), %%ymm6\n\tvmovups 32(%[vector]), %%ymm13\n\tfld1\n\t"
+		"rep stosb\n\t"
+		"fstp %%st(0)\n\tvmovups %%ymm6, (%[out])\n\tvmovups %%ymm13, 32(%[out])\n\tvzeroupper\n\t"
+		"mov %%r12, %[marker]"
+		: "+c"(count), "+D"(to), [marker] "+r"(marker)
+		: "a"(0x5a), [vector] "r"(vector), [out] "r"(out)
+		: "memory", "r12", "xmm6", "xmm13");
 	for (int i = 0; i < 12288; i++)
 		sum += ((uint8_t *)scan)[i];
-	printf("resumed: sum %llu marker %llu vectors %s count %llu\n", (unsigned long long)sum, (unsigned long long)marker,
-	       memcmp(vector, out, 64) ? "lost" : "kept", (unsigned long long)count);
+	printf("resumed: sum %llu marker %llu vectors %s count %llu\n", (unsigned long long)sum,
+	       (unsigned long long)marker, memcmp(vector, out, 64) ? "lost" : "kept",
+	       (unsigned long long)count);
 }
 
 static void float_faults(void)
@@ -226,9 +254,14 @@ static void float_faults(void)
 	TRY("sse inexact", 0, feenableexcept(FE_INEXACT); one = one / 3);
 	TRY("sse masked", 0, fesetenv(FE_DFL_ENV); one = one / 3);
 	/* x87 reports at the next waiting instruction */
-	TRY("x87 divide by zero", 0, feenableexcept(FE_DIVBYZERO); __asm__ volatile("fld1; fldz; fdivrp; nop; fwait"));
-	TRY("x87 invalid", 0, fesetenv(FE_DFL_ENV); feenableexcept(FE_INVALID); __asm__ volatile("fld1; fchs; fsqrt; fstp %st(0)"));
-	TRY("x87 stack", 0, fesetenv(FE_DFL_ENV); feenableexcept(FE_INVALID); __asm__ volatile("fninit; fldcw %0; fstp %%st(0); fwait" : : "m"(control)));
+	TRY("x87 divide by zero", 0, feenableexcept(FE_DIVBYZERO);
+	    __asm__ volatile("fld1; fldz; fdivrp; nop; fwait"));
+	TRY("x87 invalid", 0, fesetenv(FE_DFL_ENV); feenableexcept(FE_INVALID);
+	    __asm__ volatile("fld1; fchs; fsqrt; fstp %st(0)"));
+	TRY("x87 stack", 0, fesetenv(FE_DFL_ENV); feenableexcept(FE_INVALID);
+	    __asm__ volatile("fninit; fldcw %0; fstp %%st(0); fwait"
+			     :
+			     : "m"(control)));
 	fesetenv(FE_DFL_ENV);
 	one = 1;
 	one /= 3;
@@ -250,11 +283,14 @@ static void single_step(void)
 	uint8_t area[64] = { 0 };
 
 	sigaction(SIGTRAP, &action, NULL);
-	__asm__ volatile("pushfq; orl $0x100, (%%rsp); popfq\n\t"
-			 "nop; inc %%eax; mov %%eax, %%ebx; mov $5, %%ecx; rep stosb; cpuid; push %%rax; pop %%rax\n\t"
-			 "jmp 1f; nop; 1: test %%eax, %%eax\n\t"
-			 "pushfq; andl $~0x100, (%%rsp); popfq; nop"
-			 : : "D"(area) : "rax", "rbx", "rcx", "rdx", "memory", "cc");
+	__asm__ volatile(
+		"pushfq; orl $0x100, (%%rsp); popfq\n\t"
+		"nop; inc %%eax; mov %%eax, %%ebx; mov $5, %%ecx; rep stosb; cpuid; push %%rax; pop %%rax\n\t"
+		"jmp 1f; nop; 1: test %%eax, %%eax\n\t"
+		"pushfq; andl $~0x100, (%%rsp); popfq; nop"
+		:
+		: "D"(area)
+		: "rax", "rbx", "rcx", "rdx", "memory", "cc");
 	printf("single steps %d\n", steps);
 }
 

@@ -37,7 +37,8 @@ static void adder(uint8_t *at, int term)
 
 static uint8_t *area(size_t size)
 {
-	uint8_t *at = mmap(NULL, size, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *at = mmap(NULL, size, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			   0);
 
 	if (at == MAP_FAILED)
 		exit(1);
@@ -63,7 +64,7 @@ static void within_block(void)
 {
 	static const uint8_t code[] = {
 		0xc6, 0x05, 0x01, 0, 0, 0, 0x05, /* movb $5, 1(%rip): the immediate below */
-		0xb8, 0x01, 0, 0, 0,             /* mov $1, %eax */
+		0xb8, 0x01, 0,    0, 0,          /* mov $1, %eax */
 		0xc3,
 	};
 	uint8_t *at = area(4096);
@@ -80,13 +81,13 @@ static void within_block(void)
 static void running_loop(void)
 {
 	static const uint8_t code[] = {
-		0x31, 0xc0,             /*    xor %eax, %eax */
-		0x83, 0xc0, 0x01,       /* 1: add $1, %eax */
-		0x81, 0xff, 0xf4, 1, 0, 0, /* cmp $500, %edi */
-		0x75, 0x07,             /*    jne 2f */
+		0x31, 0xc0,                               /*    xor %eax, %eax */
+		0x83, 0xc0, 0x01,                         /* 1: add $1, %eax */
+		0x81, 0xff, 0xf4, 1,    0,    0,          /* cmp $500, %edi */
+		0x75, 0x07,                               /*    jne 2f */
 		0xc6, 0x05, 0xf0, 0xff, 0xff, 0xff, 0x03, /* movb $3, the 1 above */
-		0xff, 0xcf,             /* 2: dec %edi */
-		0x75, 0xea,             /*    jnz 1b */
+		0xff, 0xcf,                               /* 2: dec %edi */
+		0x75, 0xea,                               /*    jnz 1b */
 		0xc3,
 	};
 	uint8_t *at = area(8192);
@@ -146,7 +147,8 @@ static void remap(void)
 	long sum = 0;
 
 	for (int i = 0; i < 1000; i++) {
-		if (mmap(at, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != at)
+		if (mmap(at, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) !=
+		    at)
 			exit(1);
 		adder(at, i);
 		mprotect(at, 4096, PROT_READ | PROT_EXEC);
