@@ -86,6 +86,7 @@ enum access_kind { ACCESS_READ, ACCESS_WRITE, ACCESS_RMW };
 enum desc_kind {
 	DESC_EXIT,    /* direct exit that is not linked */
 	DESC_JUMP,    /* indirect jump: x11 = linear target (or EIP under CSBASE) */
+	DESC_STALE,   /* entry of an invalidated block, through the jump cache: x11 = linear address */
 	DESC_POLL,    /* exit_request at block entry */
 	DESC_ACCESS,  /* memory access that missed the TLB */
 	DESC_SEGMENT, /* x11 = effective address: check the segment, return the linear address in r11 */
@@ -107,6 +108,7 @@ struct desc {
 			uint8_t view;
 			uint8_t seg;
 			uint8_t host_flags; /* flags in RFLAGS after the instruction (flags_pack) */
+			uint8_t align;      /* misaligned is #GP(0): 16 or 32, 0: does not matter */
 			uint8_t stay;       /* a call: not to be left behind the store */
 			uint16_t op_len;    /* bytes from resume to the end of the instruction's host code */
 			uint32_t resume;    /* cache offset of the access itself, r11 = host address */
@@ -115,6 +117,9 @@ struct desc {
 		struct {
 			uint32_t resume; /* cache offset behind the exit */
 		} sys;
+		struct {
+			int32_t undo;    /* what to add to RSP if the target is not canonical: #GP at the branch */
+		} jump;
 		struct {
 			uint32_t exit;   /* meta offset of the struct block_exit */
 		} exit;

@@ -313,8 +313,10 @@ static uint64_t next_block(struct soft_vcpu *v, bool *fatal)
 	if (v->link_from && v->link_generation == v->stats.code_flushes) {
 		struct block_exit *x = v->link_from;
 		bool same = (x->from->phys ^ b->phys) < PAGE_SIZE && b->phys2 == ~0ull;
+		uint64_t target = x->from->absolute ? x->target : v->vbase + x->target;
 
-		if (x->from->mode == mode && x->from->absolute == b->absolute && (b->absolute || same) &&
+		/* An interrupt may have come between: then this is not where the exit leads. */
+		if (target == lin && x->from->mode == mode && x->from->absolute == b->absolute && (b->absolute || same) &&
 		    (!x->cross || b->absolute)) {
 			block_link(e, x, b);
 			v->stats.links++;
@@ -369,6 +371,11 @@ static enum after access_slow(struct soft_vcpu *v, const struct block *b, const 
 
 	*pc = (uint64_t)(uintptr_t)e->code_rx + d->access.resume;
 	v->stats.tlb_misses++;
+	if (d->access.align && (lin & (d->access.align - 1u))) {
+		/* Comes before any page fault. */
+		soft_gp(c, 0);
+		return fault_at(v, b, d);
+	}
 	host = mmu_resolve(v, lin, size, how, &special, &code, &phys);
 	if (host) {
 		v->x11 = (uint64_t)(uintptr_t)host;
@@ -540,7 +547,21 @@ static enum after handle(struct soft_vcpu *v, const struct desc *d, uint64_t *pc
 	case DESC_SEGMENT: return check_segment(v, b, d, pc);
 	case DESC_SYSOP:
 	case DESC_STRING: return run_sysop(v, b, d, pc);
-	case DESC_JUMP: c->s.rip = v->x11; return DISPATCH;
+	case DESC_STALE:
+		for (unsigned view = 0; view < VIEW_COUNT; view++)
+			if (v->jc[view].tag[jc_index(v->x11)] == v->x11)
+				v->jc[view].tag[jc_index(v->x11)] = JC_NONE;
+		c->s.rip = v->x11 - code_base(c);
+		return DISPATCH;
+	case DESC_JUMP:
+		c->s.rip = v->x11;
+		if ((c->mode & MODE_CS64) && (uint64_t)((int64_t)(v->x11 << 16) >> 16) != v->x11) {
+			/* Not canonical: the branch itself faults. */
+			c->s.regs[REG_RSP] += (uint64_t)(int64_t)d->jump.undo;
+			soft_gp(c, 0);
+			return fault_at(v, b, d);
+		}
+		return DISPATCH;
 	case DESC_POLL: c->s.rip = block_rip(v, b, d->off); return DISPATCH;
 	case DESC_EXIT: {
 		struct block_exit *x = meta_at(e, d->exit.exit);

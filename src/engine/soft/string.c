@@ -59,7 +59,7 @@ enum soft_next string_run(struct soft_vcpu *v, const void *sysop)
 	bool movs = op->imm == STRING_MOVS;
 	unsigned size = op->opsize;
 	uint64_t src_base = 0, dst_base = 0;
-	uint32_t checks = MODE_DF | MODE_HWBP | MODE_CHECK(SEG_ES) | MODE_CHECK(op->seg);
+	uint32_t checks = MODE_DF | MODE_TF | MODE_HWBP | MODE_CHECK(SEG_ES) | MODE_CHECK(op->seg);
 
 	if ((!movs && op->imm != STRING_STOS) || op->adsize == 2 || (c->mode & checks))
 		return sys_string(c, op);

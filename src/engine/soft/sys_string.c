@@ -92,7 +92,8 @@ static int string_one(struct soft_cpu *c, const struct sysop *op)
 		string_advance(c, op, REG_RDI, step);
 		return 0;
 	case STRING_CMPS:
-		if (load(c, op, op->seg, REG_RSI, &a) || load(c, op, SEG_ES, REG_RDI, &b))
+		/* In this order, for the sake of CR2. */
+		if (load(c, op, SEG_ES, REG_RDI, &b) || load(c, op, op->seg, REG_RSI, &a))
 			return -1;
 		compare(c, a, b, op->opsize);
 		string_advance(c, op, REG_RSI, step);
@@ -119,6 +120,9 @@ enum soft_next sys_string(struct soft_cpu *c, const struct sysop *op)
 		/* REPE ends at the first difference, REPNE at the first match. */
 		if (compares && !(c->aflags >> 8 & FLAG_ZF) == (op->rep == 0xf3))
 			return NEXT_CONTINUE;
+		/* Single step and watchpoints trap after each element (SDM vol. 3, 17.3.1.4). */
+		if ((c->mode & (MODE_TF | MODE_HWBP)) && string_reg(c, op, REG_RCX))
+			return NEXT_DISPATCH;
 	}
 	return NEXT_DISPATCH;
 }

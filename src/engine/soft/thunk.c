@@ -8,7 +8,7 @@
  *   exit       R9 = descriptor: stores the guest's registers and returns R9
  *              from `enter`
  *   exit_flags the same, with RFLAGS kept in vcpu.exit_flags
- *   stale      where invalidated blocks jump to: an exit of kind DESC_JUMP
+ *   stale      where the entries of invalidated blocks jump to
  *
  * Translated code runs on the guest's RSP. Nothing may touch that stack:
  * signals have a stack of their own, and there is no call or push.
@@ -49,7 +49,7 @@ void thunks_create(struct soft_engine *e)
 	struct desc *stale = (struct desc *)c.p;
 	struct desc *fault = stale + 1;
 
-	*stale = (struct desc){ .kind = DESC_JUMP };
+	*stale = (struct desc){ .kind = DESC_STALE };
 	*fault = (struct desc){ .kind = DESC_HOST_FAULT };
 	e->desc_host_fault = (uint32_t)((uint8_t *)fault - e->code_rw);
 	c.p = (uint8_t *)(fault + 1);

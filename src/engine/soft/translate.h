@@ -116,6 +116,8 @@ static inline bool is_code64(const struct xlat *x)
 void insn_classify(const struct xlat *x, struct insn *in);
 void sysop_fill(const struct xlat *x, const struct insn *in, struct sysop *op);
 const ZydisDecodedOperand *insn_memory(const struct insn *in);
+/* The alignment that the instruction demands of its memory operand, or 0. */
+unsigned insn_alignment(const struct insn *in, unsigned size);
 /* Number (0..15) of a general or segment register. */
 unsigned gpr_number(ZydisRegister r);
 unsigned segment_number(ZydisRegister r);

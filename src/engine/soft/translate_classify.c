@@ -66,6 +66,32 @@ const ZydisDecodedOperand *insn_memory(const struct insn *in)
 	return NULL;
 }
 
+unsigned insn_alignment(const struct insn *in, unsigned size)
+{
+	switch (in->zi.mnemonic) {
+	case ZYDIS_MNEMONIC_MOVUPS:
+	case ZYDIS_MNEMONIC_MOVUPD:
+	case ZYDIS_MNEMONIC_MOVDQU:
+	case ZYDIS_MNEMONIC_LDDQU:
+	case ZYDIS_MNEMONIC_PCMPESTRI:
+	case ZYDIS_MNEMONIC_PCMPESTRM:
+	case ZYDIS_MNEMONIC_PCMPISTRI:
+	case ZYDIS_MNEMONIC_PCMPISTRM: return 0;
+	case ZYDIS_MNEMONIC_VMOVAPS:
+	case ZYDIS_MNEMONIC_VMOVAPD:
+	case ZYDIS_MNEMONIC_VMOVDQA:
+	case ZYDIS_MNEMONIC_VMOVNTPS:
+	case ZYDIS_MNEMONIC_VMOVNTPD:
+	case ZYDIS_MNEMONIC_VMOVNTDQ:
+	case ZYDIS_MNEMONIC_VMOVNTDQA: return size;
+	default: break;
+	}
+	if (in->zi.meta.isa_set == ZYDIS_ISA_SET_SHA)
+		return 0; /* AMD CPUs do not insist, and where the host's does, it says so itself */
+	/* SSE demands it of all 16-byte operands, AVX of none; CMPXCHG16B does as well. */
+	return in->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY && size == 16 ? 16 : 0;
+}
+
 /*
  * Does the guest's CPU have it? Zydis calls the sets by names of its own;
  * what is not listed is part of x86-64 itself. FEATURE_NEVER: no such thing here.
@@ -549,6 +575,17 @@ void insn_classify(const struct xlat *x, struct insn *in)
 		if (insn_memory(in) && in->op_count > 1 && in->ops[1].type == ZYDIS_OPERAND_TYPE_REGISTER)
 			in->class = CLASS_BITSTR;
 		in->writes = FLAG_CF; /* AMD and Intel leave the others unchanged or undefined */
+		return;
+	case ZYDIS_MNEMONIC_MUL:
+	case ZYDIS_MNEMONIC_IMUL:
+		/* The others are undefined; AMD leaves them unchanged, so what was saved stays true. */
+		in->writes = FLAG_CF | FLAG_OF;
+		return;
+	case ZYDIS_MNEMONIC_VPTEST:
+	case ZYDIS_MNEMONIC_VTESTPS:
+	case ZYDIS_MNEMONIC_VTESTPD:
+		/* Zydis 4.0 forgets the four flags that these clear. */
+		in->writes = FLAG_ARITH;
 		return;
 	case ZYDIS_MNEMONIC_INC:
 	case ZYDIS_MNEMONIC_DEC:

@@ -45,9 +45,48 @@ static void stolen_scan(const struct insn *in, struct stolen_use *u)
 		if ((op->actions & ZYDIS_OPERAND_ACTION_MASK_READ) || op->size < 32 ||
 		    (op->actions & ZYDIS_OPERAND_ACTION_CONDWRITE))
 			u->load[n] = true;
+		/* With a source of zero these leave the destination alone; Linux's ffs() counts on it. */
+		if (in->zi.mnemonic == ZYDIS_MNEMONIC_BSF || in->zi.mnemonic == ZYDIS_MNEMONIC_BSR)
+			u->load[n] = true;
 		if (op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
 			u->store[n] = true;
 	}
+}
+
+/*
+ * VEX fields that 32-bit mode ignores and 64-bit mode, in which the host runs
+ * the copy, does not: B, the top bit of vvvv and of a register in the
+ * immediate, and W where it would make a general register 64 bits wide.
+ */
+static void vex_from_32(const struct insn *in, uint8_t b[15])
+{
+	const ZydisDecodedInstruction *zi = &in->zi;
+	bool gpr = zi->mnemonic == ZYDIS_MNEMONIC_VCVTSI2SD || zi->mnemonic == ZYDIS_MNEMONIC_VCVTSI2SS ||
+		   zi->mnemonic == ZYDIS_MNEMONIC_VMOVD || zi->mnemonic == ZYDIS_MNEMONIC_VPEXTRD ||
+		   zi->mnemonic == ZYDIS_MNEMONIC_VPINSRD;
+	unsigned at = 0;
+
+	memcpy(b, in->bytes, in->len);
+	while (b[at] != 0xc4 && b[at] != 0xc5)
+		at++;
+	for (unsigned i = 0; i < in->op_count; i++) {
+		const ZydisDecodedOperand *op = &in->ops[i];
+
+		if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
+			continue;
+		if (ZydisRegisterGetClass(op->reg.value) == ZYDIS_REGCLASS_GPR32)
+			gpr = true;
+		if (op->encoding == ZYDIS_OPERAND_ENCODING_IS4)
+			b[in->len - 1] &= 0x7f;
+	}
+	if (b[at] == 0xc5) {
+		b[at + 1] |= 0xc0;
+		return;
+	}
+	b[at + 1] |= 0xe0;
+	b[at + 2] |= 0x40;
+	if (gpr)
+		b[at + 2] &= 0x7f;
 }
 
 static void emit_plain(struct xlat *x)
@@ -60,7 +99,17 @@ static void emit_plain(struct xlat *x)
 	for (unsigned i = 0; i < 3; i++)
 		if (u.load[i])
 			emit_load(x->o, REG_R9 + i, REG_SLOT(REG_R9 + i));
-	ebytes(x->o, in->bytes, in->len);
+	if (in->zi.opcode == 0x82 && in->zi.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && !is_code64(x)) {
+		for (unsigned i = 0; i < in->len; i++)
+			e8(x->o, i + 3u == in->len ? 0x80 : in->bytes[i]);
+	} else if (in->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && !is_code64(x)) {
+		uint8_t b[15];
+
+		vex_from_32(in, b);
+		ebytes(x->o, b, in->len);
+	} else {
+		ebytes(x->o, in->bytes, in->len);
+	}
 	for (unsigned i = 0; i < 3; i++)
 		if (u.store[i])
 			emit_store(x->o, REG_R9 + i, REG_SLOT(REG_R9 + i));
@@ -76,6 +125,16 @@ static bool is_other_prefix(uint8_t b)
 	return b == 0x66 || b == 0xf2 || b == 0xf3 || b == 0xf0;
 }
 
+/* 82 is an alias of 80 that 64-bit mode, in which the host runs it, has dropped. */
+static void emit_opcode(struct emitter *o, const uint8_t *bytes, unsigned n, const ZydisDecodedInstruction *zi)
+{
+	if (zi->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY && zi->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT &&
+	    zi->opcode == 0x82)
+		e8(o, 0x80);
+	else
+		ebytes(o, bytes, n);
+}
+
 /*
  * Emits the instruction with its memory operand replaced by [@base], its
  * register operands renamed by @map.
@@ -86,6 +145,7 @@ static void emit_redirected(struct xlat *x, unsigned base, const uint8_t map[16]
 	const ZydisDecodedInstruction *zi = &in->zi;
 	struct emitter *o = x->o;
 	const uint8_t *b = in->bytes;
+	uint8_t vex[15];
 	unsigned modrm_at = zi->raw.modrm.offset;
 	unsigned modrm = b[modrm_at];
 	unsigned tail = modrm_at + 1 + zi->raw.disp.size / 8;
@@ -94,6 +154,10 @@ static void emit_redirected(struct xlat *x, unsigned base, const uint8_t map[16]
 
 	if (zi->address_width != 16 && (modrm & 7) == 4)
 		tail++; /* SIB */
+	if (zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && !is_code64(x)) {
+		vex_from_32(in, vex);
+		b = vex;
+	}
 
 	while (i < modrm_at && (is_segment_prefix(b[i]) || is_other_prefix(b[i]) || b[i] == 0x67)) {
 		if (is_other_prefix(b[i]))
@@ -118,10 +182,6 @@ static void emit_redirected(struct xlat *x, unsigned base, const uint8_t map[16]
 			vvvv_inv = (b[i + 2] >> 3) & 15;
 			lpp = b[i + 2] & 7;
 			i += 3;
-		}
-		if (!is_code64(x)) {
-			r_inv = 1;
-			vvvv_inv |= 8;
 		}
 		for (unsigned k = 0; k < in->op_count; k++) {
 			const ZydisDecodedOperand *op = &in->ops[k];
@@ -175,7 +235,7 @@ static void emit_redirected(struct xlat *x, unsigned base, const uint8_t map[16]
 		if (rex)
 			e8(o, 0x40 | rex);
 	}
-	ebytes(o, b + i, modrm_at - i);
+	emit_opcode(o, b + i, modrm_at - i, zi);
 	emit_modrm_mem(o, reg, base, EMIT_NOREG, 1, 0);
 	ebytes(o, b + tail, in->len - tail);
 }
@@ -207,10 +267,13 @@ static void emit_on_host_address(struct xlat *x, const struct stolen_use *u)
 			emit_store(o, map[REG_R9 + i], REG_SLOT(REG_R9 + i));
 }
 
-static enum access_kind access_kind(const ZydisDecodedOperand *mem)
+static enum access_kind access_kind(const struct insn *in, const ZydisDecodedOperand *mem)
 {
 	if (!(mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
 		return ACCESS_READ;
+	/* x87 stores do not happen when they raise an unmasked exception. */
+	if (in->zi.meta.isa_ext == ZYDIS_ISA_EXT_X87)
+		return ACCESS_RMW;
 	/* A write that may not happen, or only to a part, keeps what was there. */
 	if ((mem->actions & ZYDIS_OPERAND_ACTION_MASK_READ) || (mem->actions & ZYDIS_OPERAND_ACTION_CONDWRITE))
 		return ACCESS_RMW;
@@ -232,7 +295,7 @@ void emit_copy(struct xlat *x)
 	write = mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
 	flags_clobber(x, in->live_in);
 	emit_linear(x, mem, mem->size / 8, write, 0);
-	emit_access(x, mem->size / 8, access_kind(mem));
+	emit_access(x, mem->size / 8, access_kind(in, mem));
 	flags_to_host(x, in->reads);
 	emit_on_host_address(x, &u);
 }
@@ -291,7 +354,7 @@ void emit_moffs(struct xlat *x)
 		     in->zi.address_width == 32 ? (uint32_t)mem->mem.disp.value :
 						  (uint16_t)mem->mem.disp.value);
 	emit_segment(x, segment_number(mem->mem.segment), size, write);
-	emit_access(x, size, access_kind(mem));
+	emit_access(x, size, access_kind(in, mem));
 	if (size == 2)
 		e8(o, 0x66);
 	emit_rex(o, size == 8, REG_RAX, 0, SCRATCH0);
@@ -367,7 +430,7 @@ void emit_bitstring(struct xlat *x)
 		e8(o, 0xdb);
 	}
 	emit_segment(x, segment_number(mem->mem.segment), size, write);
-	emit_access(x, size, access_kind(mem));
+	emit_access(x, size, access_kind(in, mem));
 	/* r10 = offset within the unit */
 	if (is_stolen(reg))
 		emit_load(o, SCRATCH1, REG_SLOT(reg));

@@ -36,14 +36,17 @@ static bool linkable(const struct xlat *x, int64_t target)
 	return !cross || x->absolute;
 }
 
-/* Through the jump cache to the linear address in R11. RFLAGS is free. */
-static void emit_jump_cache(struct xlat *x)
+/*
+ * Through the jump cache to the linear address in R11. RFLAGS is free. @undo:
+ * what the instruction has taken from RSP so far.
+ */
+static void emit_jump_cache(struct xlat *x, int32_t undo)
 {
 	struct emitter *o = x->o;
 	uint32_t base = VOFF(jc[0]) + (uint32_t)(mode_view(x->mode) * sizeof(struct jump_cache));
 
 	if (x->single || (x->mode & (MODE_CSBASE | MODE_CHECK(SEG_CS)))) {
-		emit_leave(x, DESC_JUMP, 0);
+		emit_leave(x, DESC_JUMP, 0)->jump.undo = undo;
 		return;
 	}
 	e8(o, 0x45); /* imul r10d, r11d, JC_MULT */
@@ -63,7 +66,7 @@ static void emit_jump_cache(struct xlat *x)
 
 		emit_rel32(x, stub);
 		x->o = &x->cold;
-		emit_leave(x, DESC_JUMP, 0);
+		emit_leave(x, DESC_JUMP, 0)->jump.undo = undo;
 		x->o = o;
 		e8(o, 0x65); /* jmp gs:[r10*8 + host] */
 		e8(o, 0x42);
@@ -79,7 +82,7 @@ static void emit_jump_cache(struct xlat *x)
 		e8(o, 0x24);
 		e8(o, 0xd5);
 		e32(o, base + (uint32_t)offsetof(struct jump_cache, host));
-		emit_leave(x, DESC_JUMP, 0);
+		emit_leave(x, DESC_JUMP, 0)->jump.undo = undo;
 	}
 }
 
@@ -140,7 +143,7 @@ void emit_exit(struct xlat *x, int64_t target, uint32_t live)
 		return;
 	}
 	emit_target(x, target);
-	emit_jump_cache(x);
+	emit_jump_cache(x, 0);
 }
 
 /* A taken conditional exit, in the cold region. Returns its cache offset. */
@@ -487,7 +490,7 @@ void emit_jump_indirect_insn(struct xlat *x)
 		e8(o, 0xb7);
 		e8(o, 0xdb);
 	}
-	emit_jump_cache(x);
+	emit_jump_cache(x, call ? (int32_t)size : 0);
 }
 
 void emit_ret(struct xlat *x)
@@ -501,5 +504,5 @@ void emit_ret(struct xlat *x)
 	emit_access(x, size, ACCESS_READ);
 	emit_load_target(x, size);
 	emit_stack_adjust(x, (int32_t)size + release);
-	emit_jump_cache(x);
+	emit_jump_cache(x, -((int32_t)size + release));
 }

@@ -231,6 +231,7 @@ void emit_access(struct xlat *x, unsigned size, enum access_kind kind)
 	d->access.size = (uint8_t)size;
 	d->access.write = (uint8_t)kind;
 	d->access.seg = (uint8_t)x->access_seg;
+	d->access.align = (uint8_t)insn_alignment(x->in, size);
 	d->access.view = (uint8_t)view;
 	d->access.resume = cache_off(x, o->p);
 	if (write)
