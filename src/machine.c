@@ -494,6 +494,7 @@ static enum outcome run_guest(struct machine *m)
 		return FAILED;
 	}
 	tty_make_raw(&m->tty);
+	pc_start_clock(&m->pc);
 	if (!start_vcpus(m))
 		conclude(m, FAILED);
 	while (m->outcome == RUNNING && !error)

@@ -62,7 +62,8 @@ void host_signals_restore(struct host_signals *s)
 		eventloop_remove(s->loop, &s->source);
 		close(s->source.fd);
 	}
-	sigaction(SIGPIPE, &sa, NULL);
+	/* In this order: a SIGPIPE that waits behind the mask must still find itself ignored. */
 	pthread_sigmask(SIG_SETMASK, &s->old_mask, NULL);
+	sigaction(SIGPIPE, &sa, NULL);
 	s->blocked = false;
 }

@@ -398,5 +398,10 @@ void pc_reset(struct pc *pc)
 	pc->line_busy = 0;
 	pc->input_due = 0;
 	memset(pc->clock_cpu, 0, sizeof(pc->clock_cpu));
+	pc_start_clock(pc);
+}
+
+void pc_start_clock(struct pc *pc)
+{
 	pc->clock = (struct pvclock_state){ .start_tsc = __rdtsc() };
 }

@@ -79,8 +79,11 @@ int pc_init(struct pc *pc, const struct guest_memory *ram, unsigned vcpus, uint3
 	    const struct pc_host *host, void *opaque);
 void pc_destroy(struct pc *pc);
 
-/* Power-up state again, with guest time starting over. No vCPU may run. */
+/* Power-up state again. No vCPU may run. */
 void pc_reset(struct pc *pc);
+
+/* Guest time is zero now: call it just before the vCPUs start. */
+void pc_start_clock(struct pc *pc);
 
 /* The engine's accesses, on the thread of vCPU @cpu (engine.h tells the meaning). */
 uint64_t pc_mmio_read(struct pc *pc, unsigned cpu, uint64_t addr, unsigned size);

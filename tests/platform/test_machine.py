@@ -195,9 +195,9 @@ class Output(unittest.TestCase):
                              stderr=subprocess.PIPE)
         os.read(p.stdout.fileno(), 1000)
         p.stdout.close()
+        self.addCleanup(p.stderr.close)
         self.assertEqual(p.wait(20), POWER_OFF)
         self.assertRegex(p.stderr.read().decode(), r"^lguest: standard output: Broken pipe.*\n$")
-        p.stderr.close()
 
     def test_socket(self):
         import socket
