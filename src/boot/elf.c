@@ -204,6 +204,26 @@ static int load_segment(struct boot_job *job, const struct boot_file *f, const s
 			       "kernel segment");
 }
 
+/*
+ * Too little memory should be one message that tells how much is needed for
+ * all segments, not for the first one that does not fit.
+ */
+static int check_room(struct boot_job *job, const char *name, const struct elf *elf)
+{
+	uint64_t end = 0;
+
+	for (unsigned i = 0; i < elf->nr; i++) {
+		const struct segment *s = &elf->seg[i];
+		uint64_t s_end;
+
+		/* Addresses that no amount of memory can serve are boot_claim()'s business. */
+		if (s->type == PT_LOAD && !__builtin_add_overflow(s->paddr, s->memsz, &s_end) &&
+		    s_end <= GUEST_LOW_MAX && s_end > end)
+			end = s_end;
+	}
+	return end > job->mem->low_size ? boot_fail_room(job, name, "kernel", end) : 0;
+}
+
 static bool is_loaded(const struct elf *elf, uint64_t addr)
 {
 	for (unsigned i = 0; i < elf->nr; i++) {
@@ -265,6 +285,8 @@ int boot_load_elf(struct boot_job *job, const struct boot_file *f)
 	struct elf elf = { 0 };
 	int error = parse(job, f, &elf);
 
+	if (!error)
+		error = check_room(job, f->name, &elf);
 	for (unsigned i = 0; i < elf.nr && !error; i++) {
 		if (elf.seg[i].type == PT_LOAD)
 			error = load_segment(job, f, &elf.seg[i]);

@@ -53,6 +53,9 @@ struct boot_job {
 /* Writes the message, returns -@error. */
 int boot_fail(struct boot_job *job, int error, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+/* Fails because @what would need memory up to @end. */
+int boot_fail_room(struct boot_job *job, const char *name, const char *what, uint64_t end);
+
 /*
  * Takes [@addr, @addr + @size) of low RAM for @what. Fails, with a message that
  * begins with @name, when it is not all RAM or somebody has a part of it.

@@ -52,6 +52,14 @@ static int add_claim(struct boot_job *job, uint64_t start, uint64_t end, const c
 	return 0;
 }
 
+int boot_fail_room(struct boot_job *job, const char *name, const char *what, uint64_t end)
+{
+	return boot_fail(job, ENOMEM,
+			 "%s: %s needs memory up to 0x%llx, the guest has %llu MiB (give it at least %llu)",
+			 name, what, (unsigned long long)end, (unsigned long long)job->mem->size >> 20,
+			 (unsigned long long)(end + 0xfffff) >> 20);
+}
+
 int boot_claim(struct boot_job *job, const char *name, uint64_t addr, uint64_t size, const char *what)
 {
 	const struct boot_claim *other;
@@ -63,11 +71,7 @@ int boot_claim(struct boot_job *job, const char *name, uint64_t addr, uint64_t s
 				 name, what, (unsigned long long)addr, (unsigned long long)size,
 				 GUEST_LOW_MAX);
 	if (end > job->mem->low_size)
-		return boot_fail(
-			job, ENOMEM,
-			"%s: %s needs memory up to 0x%llx, the guest has %llu MiB (give it at least %llu)",
-			name, what, (unsigned long long)end, (unsigned long long)job->mem->size >> 20,
-			(unsigned long long)(end + 0xfffff) >> 20);
+		return boot_fail_room(job, name, what, end);
 	other = find_overlap(job, addr, end);
 	if (other)
 		return boot_fail(job, EINVAL, "%s: %s at 0x%llx..0x%llx overlaps the %s at 0x%llx..0x%llx",
