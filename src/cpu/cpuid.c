@@ -224,13 +224,15 @@ static void build_basic(struct cpuid_table *t, const struct host_cpuid *host, un
 	/* ARAT: the APIC timer never stops, so Linux wants no broadcast timer */
 	add(t, 6, BIT(2), 0, 0, 0);
 
-	/* Hints that REP MOVSB/STOSB are fast are as true as on the host. */
+	/*
+	 * REP MOVSB is the host's own, so ERMS is as true as there. Not FSRM:
+	 * a short one costs a call of C here, and kernels then prefer MOVs.
+	 */
 	add_sub(t, 7, 0, 0,
 		copied_bits(t, 7, 0, EBX) | BIT(0) /* FSGSBASE */ | BIT(1) /* TSC_ADJUST */ |
 			BIT(7) /* SMEP */ | BIT(10) /* INVPCID */ | BIT(20) /* SMAP */ |
 			(host->leaf7[EBX] & BIT(9)) /* ERMS */,
-		copied_bits(t, 7, 0, ECX) | BIT(2) /* UMIP */ | BIT(22) /* RDPID */,
-		host->leaf7[EDX] & BIT(4) /* FSRM */);
+		copied_bits(t, 7, 0, ECX) | BIT(2) /* UMIP */ | BIT(22) /* RDPID */, 0);
 
 	/* Topology: cores without threads, one package. EDX is the x2APIC id. */
 	add_sub(t, 0xb, 0, 0, 1, 1 << 8 | 0, 0);

@@ -35,6 +35,8 @@ enum {
 	MSR_DEBUGCTL = 0x1d9,
 	MSR_PAT = 0x277,
 	MSR_MTRR_DEF_TYPE = 0x2ff,
+	MSR_TSC_DEADLINE = 0x6e0,
+	MSR_X2APIC = 0x800, /* to 0x8ff */
 	MSR_XSS = 0xda0,
 	MSR_EFER = (int)0xc0000080,
 	MSR_STAR,
@@ -172,6 +174,12 @@ static bool machine_msr_write(struct soft_cpu *c, uint32_t msr, uint64_t val)
 	return ok;
 }
 
+/* Each timer interrupt writes two of these; they need not be looked for in the lists first. */
+static bool is_apic_msr(uint32_t msr)
+{
+	return msr == MSR_TSC_DEADLINE || (msr & ~0xffu) == MSR_X2APIC;
+}
+
 static bool msr_read(struct soft_cpu *c, uint32_t msr, uint64_t *val)
 {
 	const struct fixed_msr *fixed;
@@ -240,6 +248,8 @@ enum soft_next sys_wrmsr(struct soft_cpu *c, const struct sysop *op)
 
 	if (c->cpl)
 		return soft_gp(c, 0);
+	if (is_apic_msr(msr))
+		return machine_msr_write(c, msr, val) ? NEXT_CONTINUE : soft_gp(c, 0);
 	plain = find_plain(c, msr, &check);
 	if (plain) {
 		if (!plain_value_ok(check, val))
