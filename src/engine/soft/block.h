@@ -93,7 +93,8 @@ enum desc_kind {
 	DESC_SYSOP,   /* struct sysop follows */
 	DESC_STORED,  /* a store trampoline has run its instruction */
 	DESC_STRING,  /* rep string instruction; struct sysop follows */
-	DESC_HOST_FAULT, /* a copied instruction faulted: see vcpu.host_fault_* */
+	DESC_HOST_FAULT, /* a copied instruction faulted: see vcpu.host_fault */
+	DESC_KINDS
 };
 
 struct desc {

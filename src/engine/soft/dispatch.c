@@ -300,7 +300,7 @@ static uint64_t next_block(struct soft_vcpu *v, bool *fatal)
 		v->jc_mode[view] = mode;
 	}
 	i = jc_index(lin);
-	if (v->jc[view].tag[i] == lin) {
+	if (!v->link_from && v->jc[view].tag[i] == lin) {
 		v->x11 = lin;
 		return v->jc[view].host[i];
 	}
@@ -540,7 +540,7 @@ static enum after handle(struct soft_vcpu *v, const struct desc *d, uint64_t *pc
 	struct soft_engine *e = c->engine;
 	const struct block *b = meta_at(e, d->block);
 
-	v->stats.enters++;
+	v->stats.exits[d->kind]++;
 	switch ((enum desc_kind)d->kind) {
 	case DESC_ACCESS: return access_slow(v, b, d, pc);
 	case DESC_STORED: return access_stored(v, b, d, pc);
@@ -573,6 +573,7 @@ static enum after handle(struct soft_vcpu *v, const struct desc *d, uint64_t *pc
 		return DISPATCH;
 	}
 	case DESC_HOST_FAULT: return host_fault(v);
+	case DESC_KINDS: break;
 	}
 	return STOP;
 }

@@ -132,6 +132,12 @@ static void soft_vcpu_destroy(struct vcpu *vcpu)
 	munmap(v, sizeof(*v));
 }
 
+static const char *const desc_names[DESC_KINDS] = {
+	[DESC_EXIT] = "direct", [DESC_JUMP] = "indirect", [DESC_STALE] = "stale", [DESC_POLL] = "poll",
+	[DESC_ACCESS] = "memory", [DESC_SEGMENT] = "segment", [DESC_SYSOP] = "system", [DESC_STORED] = "stored",
+	[DESC_STRING] = "string", [DESC_HOST_FAULT] = "fault",
+};
+
 static void soft_print_stats(struct engine *engine, FILE *out)
 {
 	struct soft_engine *e = (struct soft_engine *)engine;
@@ -145,9 +151,13 @@ static void soft_print_stats(struct engine *engine, FILE *out)
 		s->translated_blocks, s->translated_insns, s->invalidations, s->links);
 	fprintf(out, "lguest: soft engine: code cache %u of %u KiB, flushes %" PRIu64 "\n",
 		(e->hot_next + e->cold_next - CODE_HOT_SIZE) / 1024, CODE_CACHE_SIZE / 1024, s->code_flushes);
-	fprintf(out, "lguest: soft engine: exits %" PRIu64 ": TLB misses and slow accesses %" PRIu64 " (bounced %" PRIu64
-		     "), system instructions %" PRIu64 ", dispatches %" PRIu64 ", polls %" PRIu64 "\n",
-		s->enters, s->tlb_misses, s->bounces, s->sysops, s->dispatches, s->polls);
+	fprintf(out, "lguest: soft engine: exits by reason:");
+	for (unsigned i = 0; i < DESC_KINDS; i++)
+		fprintf(out, " %s %" PRIu64, desc_names[i], s->exits[i]);
+	fprintf(out, "\n");
+	fprintf(out, "lguest: soft engine: dispatches %" PRIu64 ", TLB misses and slow accesses %" PRIu64 " (bounced %" PRIu64
+		     "), kicks %" PRIu64 "\n",
+		s->dispatches, s->tlb_misses, s->bounces, s->polls);
 	fprintf(out, "lguest: soft engine: interrupts %" PRIu64 ", exceptions %" PRIu64 " (raised by the host CPU %" PRIu64
 		     "), halts %" PRIu64 ", MMIO %" PRIu64 ", writes to code pages %" PRIu64 "\n",
 		s->interrupts, s->faults, s->host_faults, s->halts, s->mmio, s->smc_writes);

@@ -76,9 +76,12 @@ struct pending_store {
 	bool bounced;  /* the bytes wait in bounce[]; else they are in RAM already */
 };
 
+#define EXIT_KINDS 16 /* at least DESC_KINDS */
+
 struct soft_stats {
 	uint64_t translated_blocks, translated_insns, code_flushes, invalidations;
-	uint64_t enters, dispatches, tlb_misses, slow_accesses, bounces, smc_writes;
+	uint64_t exits[EXIT_KINDS]; /* by enum desc_kind */
+	uint64_t dispatches, tlb_misses, slow_accesses, bounces, smc_writes;
 	uint64_t sysops, interrupts, faults, polls, links, halts, mmio, host_faults;
 	uint64_t flush_all, flush_nonglobal, invlpg;
 };
