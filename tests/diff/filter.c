@@ -159,6 +159,15 @@ enum insn_class classify(const struct offered *o, const ZydisDecodedInstruction 
 
 	if (never(in->mnemonic))
 		return CLASS_REJECT;
+	/* PREFETCHW of a register: #UD on some CPUs, a NOP on others. */
+	if (in->opcode_map == ZYDIS_OPCODE_MAP_0F && in->opcode == 0x0d && in->raw.modrm.mod == 3)
+		return CLASS_REJECT;
+	if (ia32 && in->address_width == 16 && in->meta.category == ZYDIS_CATEGORY_COND_BR)
+		return CLASS_REJECT;
+	/* VPINSRD and VPEXTRD with W in 32-bit code: ignored by some CPUs, #UD on others. */
+	if (ia32 && in->avx.vector_length && in->raw.vex.W &&
+	    (in->mnemonic == ZYDIS_MNEMONIC_VPINSRD || in->mnemonic == ZYDIS_MNEMONIC_VPEXTRD))
+		return CLASS_REJECT;
 	switch (in->meta.category) {
 	case ZYDIS_CATEGORY_COND_BR:
 	case ZYDIS_CATEGORY_UNCOND_BR:

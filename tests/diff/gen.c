@@ -328,7 +328,9 @@ static uint32_t undefined_flags(const ZydisDecodedInstruction *in)
 	case ZYDIS_MNEMONIC_AAD:
 	case ZYDIS_MNEMONIC_AAM:
 	case ZYDIS_MNEMONIC_DAA:
-	case ZYDIS_MNEMONIC_DAS: return in->cpu_flags->undefined & 0x8d5;
+	case ZYDIS_MNEMONIC_DAS:
+	case ZYDIS_MNEMONIC_TZCNT:
+	case ZYDIS_MNEMONIC_LZCNT: return in->cpu_flags->undefined & 0x8d5;
 	default: return 0;
 	}
 }
@@ -350,6 +352,12 @@ static void mask_undefined(struct generator *g)
 
 			if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(dec, at, len, &in, op)) || !in.cpu_flags)
 				continue;
+			switch (in.mnemonic) {
+			case ZYDIS_MNEMONIC_MASKMOVDQU:
+			case ZYDIS_MNEMONIC_VMASKMOVDQU:
+			case ZYDIS_MNEMONIC_MASKMOVQ: c->loose_cr2 = true; break;
+			default: break;
+			}
 			if (in.cpu_flags->tested & undefined)
 				memset(at, 0x90, len);
 			else

@@ -31,9 +31,12 @@ static void no_label(struct generator *g)
 	g->labels &= ~(1u << g->c->ninsns);
 }
 
-static void filler(struct generator *g)
+static void filler(struct generator *g, bool stack)
 {
 	unsigned k = rnd_n(&g->r, 10);
+
+	if (!stack && k >= 5 && k < 7)
+		k = 0;
 
 	no_label(g);
 	if (k < 5)
@@ -93,10 +96,10 @@ static void indirect_memory(struct generator *g, unsigned ext)
 		     0xc0);
 	no_label(g);
 	if (rnd_pct(&g->r, 30)) {
-		filler(g);
+		filler(g, false);
 		no_label(g);
 	}
-	EMIT(g, ext == 2 ? 0 : 0, 0xff, (uint8_t)(0x44 | ext << 3), 0x24, 0xc0);
+	EMIT(g, 0, 0xff, (uint8_t)(0x44 | ext << 3), 0x24, 0xc0);
 }
 
 static void counted_loop(struct generator *g)
@@ -114,7 +117,7 @@ static void counted_loop(struct generator *g)
 		uint32_t dirty = g->dirty;
 
 		g->dirty &= ~2u;
-		filler(g);
+		filler(g, true);
 		if (g->dirty & 2) { /* wrote the counter: take it back */
 			g->c->len = len;
 			g->c->ninsns = ninsns;
@@ -185,7 +188,8 @@ void gen_branch(struct generator *g)
 		fixup(g, 4, false);
 		break;
 	case 7:
-		if (rnd_pct(r, 20))
+		/* 67h makes it a counter of 16 bits in 32-bit code: nobody does that. */
+		if (!g->c->ia32 && rnd_pct(r, 20))
 			EMIT(g, 1u << 1, 0x67, (uint8_t)(0xe0 + rnd_n(r, 4)), 0);
 		else
 			EMIT(g, 1u << 1, (uint8_t)(0xe0 + rnd_n(r, 4)), 0);

@@ -67,12 +67,14 @@ static void put_vex(struct generator *g, struct draft *d)
 	unsigned pp = rnd_n(&g->r, 4), l = rnd_n(&g->r, 2), w = rnd_n(&g->r, 3) == 0;
 	/* Most instructions with one source want vvvv unused: 1111. */
 	unsigned v = rnd_pct(&g->r, 35) ? 15 : (15 ^ gen_reg(g));
-	unsigned rxb = g->c->ia32 ? 7 : rnd_n(&g->r, 8);
+	unsigned rxb = g->c->ia32 ? 6 | rnd_n(&g->r, 2) : rnd_n(&g->r, 8);
 
 	d->vex = true;
+	if (g->c->ia32 && rnd_pct(&g->r, 10))
+		v &= 7; /* the top bit is ignored there */
 	if (map == 1 && rnd_pct(&g->r, 50)) {
 		put(d, 0xc5);
-		put(d, (g->c->ia32 || (rxb & 4) ? 0x80 : 0) | v << 3 | l << 2 | pp);
+		put(d, (g->c->ia32 ? 0xc0 : rxb & 4 ? 0x80 : 0) | v << 3 | l << 2 | pp);
 		return;
 	}
 	put(d, 0xc4);

@@ -41,7 +41,7 @@ static uint32_t error_of(const struct outcome *o)
 	}
 }
 
-static bool differ_fpu(FILE *out, const struct outcome *want, const struct outcome *got)
+static bool differ_fpu(FILE *out, bool ia32, const struct outcome *want, const struct outcome *got)
 {
 	uint8_t w[XSAVE_BYTES], g[XSAVE_BYTES];
 	bool bad = false;
@@ -50,6 +50,13 @@ static bool differ_fpu(FILE *out, const struct outcome *want, const struct outco
 	memcpy(g, got->xsave, sizeof(g));
 	xsave_normalise(w);
 	xsave_normalise(g);
+	if (ia32) {
+		/* 32-bit code does not see xmm8 to xmm15. */
+		memset(w + 288, 0, 128);
+		memset(g + 288, 0, 128);
+		memset(w + 704, 0, 128);
+		memset(g + 704, 0, 128);
+	}
 	if (!memcmp(w, g, sizeof(w)))
 		return false;
 	for (unsigned i = 0; i < sizeof(w); i += 8) {
@@ -125,13 +132,16 @@ bool outcomes_equal(const struct diff_case *c, const struct outcome *want, const
 		    bool strict, FILE *out)
 {
 	uint64_t flags = FLAGS_COMPARED & ~(uint64_t)c->undefined;
+	uint64_t page = c->loose_cr2 ? 0xfff : 0;
 	bool bad = false;
 
+	if (want->vector == VEC_MF && want->rip == got->rip && got->vector >= VEC_SS && got->vector <= VEC_PF)
+		return true;
 	if (want->vector != VEC_BP && want->vector != VEC_DB && !strict)
 		flags &= ~(uint64_t)FLAG_ARITH;
 	bad |= differ(out, "vector", want->vector, got->vector);
 	bad |= differ(out, "error", error_of(want), error_of(got));
-	bad |= differ(out, "cr2", want->cr2, got->cr2);
+	bad |= differ(out, "cr2", want->cr2 & ~page, got->cr2 & ~page);
 	bad |= differ(out, "rip", want->rip, got->rip);
 	bad |= differ(out, "rflags", want->rflags & flags, got->rflags & flags);
 	for (unsigned i = 0; i < (c->ia32 ? 8u : 16u); i++)
@@ -142,8 +152,8 @@ bool outcomes_equal(const struct diff_case *c, const struct outcome *want, const
 	bad |= differ(out, "ss", want->ss, got->ss);
 	bad |= differ(out, "ds", want->ds, got->ds);
 	bad |= differ(out, "es", want->es, got->es);
-	bad |= differ_fpu(out, want, got);
-	bad |= differ_memory(out, want, got);
+	bad |= differ_fpu(out, c->ia32, want, got);
+	bad |= c->family != FAM_FENV && differ_memory(out, want, got);
 	return !bad;
 }
 
