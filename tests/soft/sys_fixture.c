@@ -16,9 +16,13 @@ static int fake_access(struct soft_cpu *c, uint64_t lin, unsigned len, unsigned 
 	uint32_t error = (how & MEM_WRITE ? PFERR_W : 0) | (user ? PFERR_U : 0);
 
 	fix.last_how = how;
-	if (lin >= FIX_SIZE || len > FIX_SIZE - lin) {
+	fix.accesses++;
+	if (fix.accesses == fix.fail_access) {
+		bad = lin;
+	} else if (lin >= FIX_SIZE || len > FIX_SIZE - lin) {
 		bad = lin >= FIX_SIZE ? lin : FIX_SIZE;
-	} else if (fix.fault_at && fix.fault_at >= lin && fix.fault_at < lin + len) {
+	} else if (fix.fault_at && fix.fault_at >= lin && fix.fault_at < lin + len &&
+		   (!fix.fault_writes || (how & MEM_WRITE))) {
 		bad = fix.fault_at;
 	} else if (user && lin < FIX_USER) {
 		error |= PFERR_P;
@@ -130,6 +134,12 @@ static void fill_gdt(void)
 
 void fix_init(enum fix_mode mode, unsigned cpl)
 {
+	memset(fix.mem, 0, sizeof(fix.mem));
+	fix_init_cpu(mode, cpl);
+}
+
+void fix_init_cpu(enum fix_mode mode, unsigned cpl)
+{
 	static const uint16_t code[4][2] = {
 		[LONG64] = { K_CODE, U_CODE },
 		[COMPAT32] = { K_CODE32, U_CODE32 },
@@ -139,7 +149,10 @@ void fix_init(enum fix_mode mode, unsigned cpl)
 	struct soft_cpu *c = &fix.c;
 	bool lm = mode == LONG64 || mode == COMPAT32;
 
-	memset(&fix, 0, sizeof(fix));
+	memset(&fix.c, 0, sizeof(fix.c));
+	fix.fault_at = 0;
+	fix.fault_writes = false;
+	fix.writes = fix.accesses = fix.fail_access = 0;
 	fill_gdt();
 	c->s.gdtr = (struct x86_dtr){ .base = FIX_GDT, .limit = GDT_END - 1 };
 	c->s.idtr = (struct x86_dtr){ .base = FIX_IDT, .limit = (lm ? 16 : 8) * 256 - 1 };

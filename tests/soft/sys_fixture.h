@@ -75,8 +75,11 @@ enum fix_mode { LONG64, COMPAT32, LEGACY32, LEGACY16 };
 struct fix {
 	struct soft_cpu c;
 	uint8_t mem[FIX_SIZE];
-	uint64_t fault_at; /* accesses that include this address fault; 0: none */
-	unsigned writes;   /* calls of soft_write() that succeeded */
+	uint64_t fault_at;    /* accesses that include this address fault; 0: none */
+	bool fault_writes;    /* only writes do */
+	unsigned accesses;    /* calls of soft_read() and soft_write() */
+	unsigned fail_access; /* the call that faults, counted from 1; 0: none */
+	unsigned writes;      /* calls of soft_write() that succeeded */
 	uint32_t last_how;
 };
 
@@ -84,6 +87,8 @@ extern struct fix fix;
 
 /* All tables in place, RIP at FIX_DATA, next_rip 2 behind it, RSP at the stack of the level. */
 void fix_init(enum fix_mode mode, unsigned cpl);
+/* The same, with memory other than the GDT and the TSS stacks left as it was. */
+void fix_init_cpu(enum fix_mode mode, unsigned cpl);
 
 void fix_gdt(unsigned sel, uint64_t desc);
 uint64_t fix_desc(uint32_t base, uint32_t limit20, uint16_t attr);
