@@ -270,6 +270,7 @@ static void bus_halt(void *machine, unsigned cpu)
 	uint64_t deadline;
 
 	pc_run_timers(&m->pc, cpu);
+	pc_idle(&m->pc, cpu);
 	if (m->outcome != RUNNING)
 		return;
 	if (!v->deaf && lapic_pending(&m->pc.lapic[cpu]) >= 0) {

@@ -10,12 +10,17 @@
 #include "memory.h"
 
 /*
- * The serial line brings a FIFO full (16 bytes) at most every so many
- * microseconds, 11 times as fast as 115200 baud. A faster line would fill
- * Linux's buffers (64 KiB) within one run of its interrupt handler, before
- * anybody had a chance to read, and the rest would be lost.
+ * How fast console input comes in: one FIFO (16 bytes) when the guest has gone
+ * idle since the last one, but at most every LINE_READY_US, ten times as fast
+ * as 115200 baud; and to a guest that never goes idle every LINE_QUIET_US.
+ *
+ * A line as fast as the host would fill Linux's buffers (64 KiB) within one
+ * run of its interrupt handler, before anybody had a chance to read, and the
+ * rest would be lost. A guest that sleeps on while its buffers fill loses
+ * input as on any serial line without flow control: that is what RTS is for.
  */
-#define LINE_PAUSE_US 128
+#define LINE_READY_US 128
+#define LINE_QUIET_US 10000
 
 #define POST_PORT 0x80
 
@@ -125,20 +130,27 @@ static void uart_irq(void *opaque, bool high)
 	ioapic_set_line(&pc->ioapic, UART_COM1_GSI, high);
 }
 
-/* Fetches input, or, while the line is busy, asks for vCPU 0's timer. */
-static void feed(struct pc *pc)
+/* Asks vCPU 0 to come back for input at TSC @when. */
+static void fetch_at(struct pc *pc, uint64_t when)
+{
+	pc->input_due = when ? when : 1;
+	pc->host->kick(pc->opaque, 0);
+}
+
+/* Fetches input when it is time, else says when that will be. */
+static void feed(struct pc *pc, uint64_t not_before)
 {
 	uint64_t now = __rdtsc();
 
+	pc->input_due = 0;
 	if (!pc->host->console_ready(pc->opaque))
 		return;
-	if (now < pc->line_busy) {
-		pc->input_due = pc->line_busy;
-		pc->host->kick(pc->opaque, 0);
+	if (now < not_before) {
+		fetch_at(pc, not_before);
 		return;
 	}
-	pc->input_due = 0;
-	pc->line_busy = now + (uint64_t)pc->tsc_khz * LINE_PAUSE_US / 1000;
+	pc->line_ready = now + (uint64_t)pc->tsc_khz * LINE_READY_US / 1000;
+	pc->line_quiet = now + (uint64_t)pc->tsc_khz * LINE_QUIET_US / 1000;
 	uart_fill(&pc->uart);
 }
 
@@ -147,10 +159,8 @@ static void uart_room(void *opaque)
 {
 	struct pc *pc = opaque;
 
-	if (!pc->host->console_ready(pc->opaque))
-		return;
-	pc->input_due = pc->line_busy ? pc->line_busy : 1;
-	pc->host->kick(pc->opaque, 0);
+	if (pc->host->console_ready(pc->opaque))
+		fetch_at(pc, pc->line_quiet);
 }
 
 static const struct uart_ops uart_ops = {
@@ -160,7 +170,17 @@ static const struct uart_ops uart_ops = {
 void pc_console_input(struct pc *pc)
 {
 	pthread_mutex_lock(&pc->lock);
-	feed(pc);
+	feed(pc, pc->line_quiet);
+	pthread_mutex_unlock(&pc->lock);
+}
+
+void pc_idle(struct pc *pc, unsigned cpu)
+{
+	if (cpu != 0 || !pc->input_due)
+		return;
+	pthread_mutex_lock(&pc->lock);
+	if (pc->input_due > pc->line_ready)
+		feed(pc, pc->line_ready);
 	pthread_mutex_unlock(&pc->lock);
 }
 
@@ -298,8 +318,7 @@ void pc_run_timers(struct pc *pc, unsigned cpu)
 	due = atomic_load_explicit(&pc->input_due, memory_order_relaxed);
 	if (due && now >= due) {
 		pthread_mutex_lock(&pc->lock);
-		pc->input_due = 0;
-		feed(pc);
+		feed(pc, due);
 		pthread_mutex_unlock(&pc->lock);
 	}
 }
@@ -395,7 +414,7 @@ void pc_reset(struct pc *pc)
 	rtc_reset(&pc->rtc);
 	pci_reset(&pc->pci);
 	power_reset(&pc->power);
-	pc->line_busy = 0;
+	pc->line_ready = pc->line_quiet = 0;
 	pc->input_due = 0;
 	memset(pc->clock_cpu, 0, sizeof(pc->clock_cpu));
 	pc_start_clock(pc);

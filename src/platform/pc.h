@@ -58,10 +58,11 @@ struct pc {
 	struct pvclock_scale scale;
 	uint32_t tsc_khz;
 	/*
-	 * TSC before which the serial line brings no further input, and the one
-	 * at which vCPU 0 should fetch some (0: none waits). See feed().
+	 * Pacing of console input, see feed(). TSC values: when the line may
+	 * bring more to a guest that has gone idle, when to any guest; and when
+	 * vCPU 0 should fetch some (0: nothing waits).
 	 */
-	uint64_t line_busy;
+	uint64_t line_ready, line_quiet;
 	_Atomic uint64_t input_due;
 	const struct guest_memory *ram;
 	const struct pc_host *host;
@@ -99,6 +100,9 @@ void pc_run_timers(struct pc *pc, unsigned cpu);
 
 /* TSC at which pc_run_timers() has work again; LAPIC_NO_DEADLINE for never. */
 uint64_t pc_deadline(const struct pc *pc, unsigned cpu);
+
+/* The vCPU is about to sleep: it has dealt with all that it got so far. */
+void pc_idle(struct pc *pc, unsigned cpu);
 
 /* Any thread but with no lock of the host's held: console input has come. */
 void pc_console_input(struct pc *pc);
