@@ -221,6 +221,13 @@ static void legacy_16bit_gate(void **state)
 	assert_int_equal(get(FIX_KSTACK - 2, 2), U_DATA);
 	assert_int_equal(c->mode & (MODE_CS32 | MODE_CS64), 0);
 
+	/* a 16-bit trap gate leaves IF alone */
+	fix_init(LEGACY32, 3);
+	fix_gate(0x20, K_CODE16, 0xe7, 0, 0x1234);
+	assert_int_equal(event_software(c, 0x20, true), NEXT_DISPATCH);
+	assert_int_equal(c->s.rip, 0x1234);
+	assert_int_equal(c->iflag, 1);
+
 	/* a 16-bit TSS */
 	fix_init(LEGACY32, 3);
 	c->s.tr.attr = 0x83;

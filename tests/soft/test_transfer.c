@@ -113,6 +113,11 @@ static void jmp_errors(void **state)
 	run_faults(sys_jmp_far, &op, VEC_GP, K_CODE32);
 	op = far_imm(0xea, 4, TARGET, K_CODE_NP);
 	run_faults(sys_jmp_far, &op, VEC_NP, K_CODE_NP);
+	op = far_imm(0x9a, 4, TARGET, GDT_END);
+	run_faults(sys_call_far, &op, VEC_GP, GDT_END);
+	op = far_imm(0xea, 4, TARGET, CONFORMING32); /* DPL = CPL will do */
+	assert_int_equal(run(sys_jmp_far, &op), NEXT_DISPATCH);
+	fix_init(LEGACY32, 0);
 	op = far_imm(0xea, 4, TARGET, U_CODE32); /* outwards */
 	run_faults(sys_jmp_far, &op, VEC_GP, U_CODE32 & ~3);
 
@@ -257,6 +262,21 @@ static void call_gate64(void **state)
 	run_faults(sys_call_far, &op, VEC_GP, K_CODE32);
 	fix_gdt(GATE, lo & ~(8ull << 40)); /* 16-bit gate */
 	run_faults(sys_call_far, &op, VEC_GP, GATE);
+	fix_gdt(GATE, lo | 0xfff8ull << 16); /* beyond the GDT */
+	run_faults(sys_call_far, &op, VEC_GP, 0xfff8);
+
+	/* to level 1, and the stacks that it may have */
+	fix_gdt(GATE, lo);
+	fix_gdt(K_CODE, fix_desc(0, 0xfffff, 0xa0bb));
+	put(FIX_TSS + 0xc, 1ull << 50, 8);
+	run_faults(sys_call_far, &op, VEC_SS, 0);
+	put(FIX_TSS + 0xc, 0xffff800000000010, 8);
+	run_faults(sys_call_far, &op, VEC_SS, 0);
+	put(FIX_TSS + 0xc, FIX_STACK1, 8);
+	assert_int_equal(run(sys_call_far, &op), NEXT_DISPATCH);
+	assert_int_equal(c->cpl, 1);
+	assert_int_equal(c->s.regs[REG_RSP], FIX_STACK1 - 32);
+	assert_int_equal(c->s.seg[SEG_SS].sel, 1);
 }
 
 static void ret_far(void **state)
@@ -389,6 +409,8 @@ static void iret_errors(void **state)
 	run_faults(sys_iret, &op, VEC_GP, U_CODE & ~3);
 	put(c->s.regs[REG_RSP] + 8, U_DATA, 8);
 	run_faults(sys_iret, &op, VEC_GP, U_DATA & ~3);
+	put(c->s.regs[REG_RSP] + 8, GDT_END, 8);
+	run_faults(sys_iret, &op, VEC_GP, GDT_END);
 	put(c->s.regs[REG_RSP] + 8, K_CODE_NP, 8);
 	run_faults(sys_iret, &op, VEC_NP, K_CODE_NP);
 	put(c->s.regs[REG_RSP] + 8, CODE_LD, 8);
