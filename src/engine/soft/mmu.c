@@ -144,7 +144,7 @@ void mmu_invlpg(struct soft_cpu *c, uint64_t lin)
 		for (unsigned view = 0; view < VIEW_COUNT; view++)
 			clear_entry(v, view, index);
 	}
-	v->itlb[index % ITLB_SIZE].tag = TLB_NONE;
+	v->itlb[index % ITLB_SIZE].tag = 1; /* no page */
 	/* A large page's code may have been entered anywhere in it. */
 	if ((v->code_bloom[bit / 64] >> (bit % 64) & 1) || (v->large_bitmap[region / 64] >> (region % 64) & 1)) {
 		v->itlb_generation++;

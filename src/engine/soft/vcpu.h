@@ -39,11 +39,12 @@ static inline uint32_t jc_index(uint64_t lin)
  * address, without a mask, and sparse: the host kernel fills in only what is
  * touched. tag_r/tag_w hold the linear page address for which reads/writes
  * may go straight to host[]. A zero entry never matches, but for index 0,
- * which tlb_clear_view() therefore sets to TLB_NONE.
+ * which tlb_clear_view() therefore sets to TLB_NONE: a page that has another
+ * index, so that no address which is looked up there lies in it.
  */
 #define TLB_BITS 20
 #define TLB_SIZE (1u << TLB_BITS)
-#define TLB_NONE 0x8000000000000000ull
+#define TLB_NONE 0x8000000000001000ull
 
 struct tlb_view_table {
 	uint64_t tag_r[TLB_SIZE];
@@ -62,7 +63,7 @@ struct tlb_log {
 /* Recent translations of code pages, for the dispatcher. */
 #define ITLB_SIZE 256
 struct itlb_entry {
-	uint64_t tag;  /* linear page, or TLB_NONE */
+	uint64_t tag;  /* linear page; 1: none */
 	uint64_t phys;
 	uint32_t generation; /* valid when equal to the vCPU's */
 	uint8_t view;
