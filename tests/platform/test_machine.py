@@ -34,14 +34,16 @@ class Terminal:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.execv(FAKE, [FAKE, *args])
-        self.out = b""
+        self.out = bytearray()
 
     def modes(self):
         return termios.tcgetattr(self.fd)
 
     def read_until(self, what, timeout=10):
         end = time.time() + timeout
-        while what not in self.out:
+        searched = 0
+        while self.out.find(what, max(0, searched - len(what))) < 0:
+            searched = len(self.out)
             ready, _, _ = select.select([self.fd], [], [], max(0, end - time.time()))
             if not ready:
                 raise AssertionError(f"no {what!r} in {self.out!r}")
