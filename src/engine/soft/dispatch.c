@@ -340,6 +340,8 @@ enum after { RESUME, DISPATCH, STOP };
 static enum after fault_at(struct soft_vcpu *v, const struct block *b, const struct desc *d)
 {
 	v->c.s.rip = block_rip(v, b, d->off);
+	if (d->kind == DESC_ACCESS && v->c.fault.vector == VEC_GP && d->access.seg == SEG_SS)
+		v->c.fault.vector = VEC_SS;
 	deliver_fault(v);
 	v->faulted = true;
 	return DISPATCH;
@@ -388,9 +390,11 @@ static enum after access_slow(struct soft_vcpu *v, const struct block *b, const 
 		v->leave_behind = true;
 		goto trampoline;
 	}
-	if (!special) {
-		if (c->fault.vector == VEC_GP && d->access.seg == SEG_SS)
-			c->fault.vector = VEC_SS;
+	if (!special)
+		return fault_at(v, b, d);
+	if (!(c->mode & MODE_CS64) && !c->s.seg[d->access.seg].base && lin + size > 1ull << 32) {
+		/* Beyond the limit of even the largest segment. */
+		soft_gp(c, 0);
 		return fault_at(v, b, d);
 	}
 
@@ -457,8 +461,8 @@ static enum after run_sysop(struct soft_vcpu *v, const struct block *b, const st
 	c->next_rip = wrap_ip(c, c->s.rip + d->len);
 	v->current = b;
 	v->current_stale = false;
-	v->no_step = op->id == SYSOP_INT || op->id == SYSOP_INT3 || op->id == SYSOP_INTO || op->id == SYSOP_INT1 ||
-		     ((op->id == SYSOP_SYSCALL || op->id == SYSOP_SYSENTER));
+	v->no_step = op->id == SYSOP_INT || op->id == SYSOP_INT3 || op->id == SYSOP_INT1 || op->id == SYSOP_SYSCALL ||
+		     op->id == SYSOP_SYSENTER;
 	if (d->kind == DESC_STRING) {
 		next = string_run(v, op);
 	} else {
@@ -466,6 +470,8 @@ static enum after run_sysop(struct soft_vcpu *v, const struct block *b, const st
 		next = sysop_table[op->id](c, op);
 	}
 	v->current = NULL;
+	if (op->id == SYSOP_INTO && next == NEXT_DISPATCH)
+		v->no_step = true; /* taken */
 	switch (next) {
 	case NEXT_CONTINUE:
 		if (v->current_stale) {
@@ -639,6 +645,7 @@ enum vcpu_exit soft_run(struct soft_vcpu *v)
 			continue;
 		v->faulted = v->no_step = false;
 		v->step_tf = c->mode & MODE_TF;
+		v->step_rf = c->sysflags & FLAG_RF;
 		do {
 			d = enter(v, pc);
 			after = handle(v, d, &pc);
@@ -651,7 +658,8 @@ enum vcpu_exit soft_run(struct soft_vcpu *v)
 		}
 		if (v->stepping) {
 			after_step(v);
-			if (!v->faulted)
+			/* Not the RF that this very instruction, an IRET, has set. */
+			if (!v->faulted && v->step_rf)
 				c->sysflags &= ~FLAG_RF;
 		}
 	}

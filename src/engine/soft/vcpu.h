@@ -106,6 +106,7 @@ struct soft_vcpu {
 	bool current_stale;  /* ... has been invalidated by what C did */
 	bool stepping;       /* the current block is a single-step block */
 	bool step_tf;        /* TF was set when it began */
+	bool step_rf;        /* so was RF */
 	bool no_step;        /* ... its instruction is one that has no trap behind it */
 	bool faulted;        /* it ended in a fault */
 	bool shadow_step;    /* one instruction in an interrupt shadow */
