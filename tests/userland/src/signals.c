@@ -50,7 +50,7 @@ static void report(const char *what, uintptr_t base)
 	else
 		printf(" address=%lx", (unsigned long)seen.address);
 	/* after address arithmetic the flags depend on where the kernel mapped things */
-	if (seen.trap == 14)
+	if (seen.trap >= 13)
 		puts("");
 	else
 		printf(" flags %lx\n", seen.flags & 0x8d5);
