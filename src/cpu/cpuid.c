@@ -146,7 +146,8 @@ static void features_read(struct cpuid_table *t, const struct host_cpuid *host)
 		feature_set(t, h->feature);
 	}
 
-	static const uint8_t emulated[] = { CPU_FSGSBASE, CPU_INVPCID, CPU_RDTSCP, CPU_RDPID, CPU_SMAP };
+	static const uint8_t emulated[] = { CPU_FSGSBASE, CPU_SERIALIZE, CPU_INVPCID,
+					    CPU_RDTSCP,   CPU_RDPID,     CPU_SMAP };
 	for (unsigned i = 0; i < sizeof(emulated); i++)
 		feature_set(t, emulated[i]);
 	if (cpuid_has(t, CPU_XSAVE)) {
@@ -232,7 +233,13 @@ static void build_basic(struct cpuid_table *t, const struct host_cpuid *host, un
 		copied_bits(t, 7, 0, EBX) | BIT(0) /* FSGSBASE */ | BIT(1) /* TSC_ADJUST */ |
 			BIT(7) /* SMEP */ | BIT(10) /* INVPCID */ | BIT(20) /* SMAP */ |
 			(host->leaf7[EBX] & BIT(9)) /* ERMS */,
-		copied_bits(t, 7, 0, ECX) | BIT(2) /* UMIP */ | BIT(22) /* RDPID */, 0);
+		copied_bits(t, 7, 0, ECX) | BIT(2) /* UMIP */ | BIT(22) /* RDPID */,
+		/*
+		 * Kernels serialize at each patch of their code, a hundred thousand
+		 * times during boot. Without SERIALIZE they do it by an IRET to
+		 * themselves, which costs half a dozen calls of C here.
+		 */
+		BIT(14) /* SERIALIZE */);
 
 	/* Topology: cores without threads, one package. EDX is the x2APIC id. */
 	add_sub(t, 0xb, 0, 0, 1, 1 << 8 | 0, 0);

@@ -125,6 +125,7 @@ static int isa_feature(const ZydisDecodedInstruction *zi)
 	case ZYDIS_ISA_SET_RDSEED: return CPU_RDSEED;
 	case ZYDIS_ISA_SET_RDTSCP: return CPU_RDTSCP;
 	case ZYDIS_ISA_SET_RDWRFSGS: return CPU_FSGSBASE;
+	case ZYDIS_ISA_SET_SERIALIZE: return CPU_SERIALIZE;
 	case ZYDIS_ISA_SET_SHA: return CPU_SHA;
 	case ZYDIS_ISA_SET_SMAP: return CPU_SMAP;
 	case ZYDIS_ISA_SET_SSE3:
@@ -628,6 +629,11 @@ void insn_classify(const struct xlat *x, struct insn *in)
 	case ZYDIS_MNEMONIC_ENDBR64:
 	case ZYDIS_MNEMONIC_RDSSPD:
 	case ZYDIS_MNEMONIC_RDSSPQ: in->class = CLASS_NOP; return;
+	case ZYDIS_MNEMONIC_SERIALIZE:
+		/* Code that another CPU has changed counts from here on: what follows is looked up anew. */
+		in->class = CLASS_NOP;
+		in->ends = true;
+		return;
 	default: break;
 	}
 	if (zi->meta.isa_ext == ZYDIS_ISA_EXT_CET) {
