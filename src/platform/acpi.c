@@ -116,6 +116,8 @@ struct madt_ioapic { /* 5.2.12.3 */
 #define MADT_IOAPIC  1
 #define MADT_ENABLED 1
 
+#define RESET_VECTOR_SIZE 16
+
 /* Where the next table goes. */
 struct builder {
 	uint8_t *area; /* host address of ACPI_TABLES_BASE */
@@ -132,12 +134,32 @@ static uint8_t checksum(const void *data, size_t len)
 	return (uint8_t)-sum;
 }
 
+/*
+ * F000:FFF0, where the BIOS would start. Linux jumps there in real mode when it
+ * reboots a hardware-reduced platform and finds no EFI; so that is a reset.
+ */
+static void build_reset_vector(struct builder *b)
+{
+	/* clang-format off */
+	static const uint8_t code[] = {
+		0xb0, POWER_RESET_VALUE,                              /* mov al, 6 */
+		0xba, POWER_RESET_PORT & 0xff, POWER_RESET_PORT >> 8, /* mov dx, 0xcf9 */
+		0xee,                                                 /* out dx, al */
+		0xf4,                                                 /* hlt */
+		0xeb, 0xfd,                                           /* jmp to the hlt */
+	};
+	/* clang-format on */
+
+	_Static_assert(sizeof(code) <= RESET_VECTOR_SIZE, "ends at 1 MiB");
+	memcpy(b->area + ACPI_TABLES_END - ACPI_TABLES_BASE - RESET_VECTOR_SIZE, code, sizeof(code));
+}
+
 /* Zeroed room for a table, 16-byte aligned; NULL when the area is full. */
 static void *reserve(struct builder *b, uint32_t len, uint64_t *addr)
 {
 	uint32_t at = (b->used + 15) & ~15u;
 
-	if (len > ACPI_TABLES_END - ACPI_TABLES_BASE - at)
+	if (len > ACPI_TABLES_END - ACPI_TABLES_BASE - RESET_VECTOR_SIZE - at)
 		return NULL;
 	b->used = at + len;
 	*addr = ACPI_TABLES_BASE + at;
@@ -251,6 +273,7 @@ uint64_t acpi_build(const struct guest_memory *mem, unsigned vcpus)
 
 	if (!b.area || vcpus == 0 || vcpus > MAX_VCPUS)
 		return 0;
+	build_reset_vector(&b);
 	rsdp = reserve(&b, sizeof(*rsdp), &rsdp_addr);
 	dsdt = build_dsdt(&b);
 	fadt = build_fadt(&b, dsdt);

@@ -106,6 +106,14 @@ int seg_load(struct soft_cpu *c, unsigned seg, uint16_t sel, struct x86_seg *out
 	struct desc d;
 	uint16_t attr;
 
+	if (!(c->s.cr0 & CR0_PE)) {
+		/* Real-address mode (SDM vol. 3, 21.1.1): a base, and nothing to check. */
+		*out = (struct x86_seg){ .sel = sel,
+					 .base = (uint64_t)sel << 4,
+					 .limit = 0xffff,
+					 .attr = SEG_ATTR_P | SEG_ATTR_S | TYPE_WRITE | TYPE_ACCESSED };
+		return 0;
+	}
 	if (sel_is_null(sel)) {
 		if (seg != SEG_SS) {
 			seg_set_null(out, sel);

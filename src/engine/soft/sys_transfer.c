@@ -215,6 +215,21 @@ static enum soft_next call_gate_inner32(struct soft_cpu *c, const struct gate_ta
 	return enter(c, &t->cs, t->cpl, t->offset);
 }
 
+/*
+ * Real-address mode (SDM vol. 3, 21.1): the selector is the base, shifted;
+ * limit and type stay. Linux gets there when it reboots by way of the BIOS.
+ */
+static enum soft_next jmp_far_real(struct soft_cpu *c, const struct far_pointer *p)
+{
+	struct x86_seg cs = c->s.seg[SEG_CS];
+
+	cs.sel = p->sel;
+	cs.base = (uint64_t)p->sel << 4;
+	if (code_check_rip(c, &cs, p->offset, 0))
+		return NEXT_FAULT;
+	return enter(c, &cs, 0, p->offset);
+}
+
 enum soft_next sys_jmp_far(struct soft_cpu *c, const struct sysop *op)
 {
 	struct far_pointer p;
@@ -224,6 +239,8 @@ enum soft_next sys_jmp_far(struct soft_cpu *c, const struct sysop *op)
 
 	if (read_far_pointer(c, op, &p))
 		return NEXT_FAULT;
+	if (!(c->s.cr0 & CR0_PE))
+		return jmp_far_real(c, &p);
 	if (sel_is_null(p.sel))
 		return soft_gp(c, 0);
 	if (desc_read(c, p.sel, &d, VEC_GP, 0))
