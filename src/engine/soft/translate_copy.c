@@ -89,6 +89,62 @@ static void vex_from_32(const struct insn *in, uint8_t b[15])
 		b[at + 2] &= 0x7f;
 }
 
+static bool is_segment_prefix(uint8_t b)
+{
+	return b == 0x26 || b == 0x2e || b == 0x36 || b == 0x3e || b == 0x64 || b == 0x65;
+}
+
+static bool is_other_prefix(uint8_t b)
+{
+	return b == 0x66 || b == 0xf2 || b == 0xf3 || b == 0xf0;
+}
+
+enum size_prefix { SIZE_AS_IS, SIZE_WITHOUT_66, SIZE_WITH_66 };
+
+/* In 16-bit code 66 means 32 bits, and no 66 means 16: the other way round than where the copy runs. */
+static enum size_prefix size_prefix(const struct xlat *x)
+{
+	const struct insn *in = x->in;
+	enum size_prefix result = SIZE_WITHOUT_66;
+
+	if ((x->mode & (MODE_CS64 | MODE_CS32)) || in->zi.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY)
+		return SIZE_AS_IS;
+	for (unsigned i = 0; i < in->zi.raw.prefix_count; i++)
+		if (in->zi.raw.prefixes[i].value == 0x66 &&
+		    in->zi.raw.prefixes[i].type == ZYDIS_PREFIX_TYPE_MANDATORY)
+			return SIZE_AS_IS;
+	for (unsigned i = 0; i < in->op_count; i++) {
+		const ZydisDecodedOperand *op = &in->ops[i];
+
+		if (op->type == ZYDIS_OPERAND_TYPE_REGISTER) {
+			ZydisRegisterClass cl = ZydisRegisterGetClass(op->reg.value);
+
+			if (cl == ZYDIS_REGCLASS_XMM || cl == ZYDIS_REGCLASS_MMX || cl == ZYDIS_REGCLASS_X87)
+				return SIZE_AS_IS;
+			if (cl == ZYDIS_REGCLASS_GPR16)
+				result = SIZE_WITH_66;
+		} else if (op->type == ZYDIS_OPERAND_TYPE_MEMORY && in->zi.operand_width == 16) {
+			result = SIZE_WITH_66;
+		}
+	}
+	return result;
+}
+
+/* Bytes of the instruction, from its first prefix on, with the host's idea of 66. */
+static void emit_sized(struct xlat *x, const uint8_t *bytes, unsigned n)
+{
+	enum size_prefix size = size_prefix(x);
+
+	if (size == SIZE_WITH_66)
+		e8(x->o, 0x66);
+	if (size != SIZE_AS_IS) {
+		for (; n && (is_segment_prefix(*bytes) || is_other_prefix(*bytes) || *bytes == 0x67); bytes++, n--)
+			if (*bytes != 0x66)
+				e8(x->o, *bytes);
+	}
+	ebytes(x->o, bytes, n);
+}
+
 static void emit_plain(struct xlat *x)
 {
 	const struct insn *in = x->in;
@@ -108,21 +164,11 @@ static void emit_plain(struct xlat *x)
 		vex_from_32(in, b);
 		ebytes(x->o, b, in->len);
 	} else {
-		ebytes(x->o, in->bytes, in->len);
+		emit_sized(x, in->bytes, in->len);
 	}
 	for (unsigned i = 0; i < 3; i++)
 		if (u.store[i])
 			emit_store(x->o, REG_R9 + i, REG_SLOT(REG_R9 + i));
-}
-
-static bool is_segment_prefix(uint8_t b)
-{
-	return b == 0x26 || b == 0x2e || b == 0x36 || b == 0x3e || b == 0x64 || b == 0x65;
-}
-
-static bool is_other_prefix(uint8_t b)
-{
-	return b == 0x66 || b == 0xf2 || b == 0xf3 || b == 0xf0;
 }
 
 /* 82 is an alias of 80 that 64-bit mode, in which the host runs it, has dropped. */
@@ -150,6 +196,7 @@ static void emit_redirected(struct xlat *x, unsigned base, const uint8_t map[16]
 	unsigned modrm = b[modrm_at];
 	unsigned tail = modrm_at + 1 + zi->raw.disp.size / 8;
 	unsigned reg = (modrm >> 3) & 7;
+	enum size_prefix size = size_prefix(x);
 	unsigned i = 0;
 
 	if (zi->address_width != 16 && (modrm & 7) == 4)
@@ -159,8 +206,10 @@ static void emit_redirected(struct xlat *x, unsigned base, const uint8_t map[16]
 		b = vex;
 	}
 
+	if (size == SIZE_WITH_66)
+		e8(o, 0x66);
 	while (i < modrm_at && (is_segment_prefix(b[i]) || is_other_prefix(b[i]) || b[i] == 0x67)) {
-		if (is_other_prefix(b[i]))
+		if (is_other_prefix(b[i]) && (b[i] != 0x66 || size == SIZE_AS_IS))
 			e8(o, b[i]);
 		i++;
 	}
