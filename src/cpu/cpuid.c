@@ -13,7 +13,8 @@
  *   Retbleed                    BTC_NO (0x80000008 EBX[29]): no return thunks
  *   SRSO (Inception)            SRSO_NO (0x80000021 EAX[29]): no safe-ret
  *   SSB                         SSB_NO (0x80000008 EBX[26])
- *   TSA                         TSA_SQ_NO, TSA_L1_NO (0x80000021 ECX): no VERW
+ *   TSA                         TSA_SQ_NO, TSA_L1_NO (0x80000021 ECX[1], ECX[2]): no VERW; 6.12.117
+ *                               wants to see a third of their kind (ECX[7]), too, not documented yet
  *   VMSCAPE                     kernels look at it without the hypervisor bit only
  *   null selector, LFENCE       0x80000021 EAX[6], EAX[2]: no quirks
  *   FXSAVE leak                 XSAVEERPTR (0x80000008 EBX[2]): no clearing of the x87 pointers,
@@ -323,7 +324,7 @@ static void build_extended(struct cpuid_table *t, unsigned vcpus)
 	add(t, 0x80000021,
 	    BIT(2) /* LFENCE serializes */ | BIT(6) /* null selector clears base */ |
 		    BIT(8) /* automatic IBRS */ | BIT(29) /* SRSO_NO */ | BIT(30) /* SRSO_USER_KERNEL_NO */,
-	    0, BIT(1) /* TSA_SQ_NO */ | BIT(2) /* TSA_L1_NO */, 0);
+	    0, BIT(1) /* TSA_SQ_NO */ | BIT(2) /* TSA_L1_NO */ | BIT(7) /* see above */, 0);
 }
 
 void cpuid_build(struct cpuid_table *t, unsigned vcpus)

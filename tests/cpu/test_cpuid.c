@@ -76,6 +76,7 @@ static void test_no_mitigations(void **state)
 	assert_true(guest_bit(0x80000021, 0, EAX, 30)); /* SRSO_USER_KERNEL_NO */
 	assert_true(guest_bit(0x80000021, 0, ECX, 1));  /* TSA_SQ_NO */
 	assert_true(guest_bit(0x80000021, 0, ECX, 2));  /* TSA_L1_NO */
+	assert_true(guest_bit(0x80000021, 0, ECX, 7));  /* what else 6.12.117 wants to see against TSA */
 	assert_true(guest_bit(0x80000008, 0, EBX, 26)); /* SSB_NO */
 	assert_true(guest_bit(0x80000008, 0, EBX, 29)); /* BTC_NO */
 	assert_true(guest_bit(0x80000008, 0, EBX, 2));  /* XSAVEERPTR */
