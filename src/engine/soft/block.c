@@ -14,7 +14,7 @@ static uint32_t hash_key(uint64_t phys, uint32_t mode)
 {
 	uint64_t h = (phys ^ ((uint64_t)mode << 40) ^ mode) * 0x9e3779b97f4a7c15ull;
 
-	return (uint32_t)(h >> 49);
+	return (uint32_t)(h >> (64 - BLOCK_HASH_BITS));
 }
 
 struct block *block_find(struct soft_engine *e, uint64_t phys, uint32_t mode, bool absolute, uint64_t page_va,
@@ -201,14 +201,9 @@ bool block_invalidate(struct soft_engine *e, uint64_t phys, unsigned len, const 
 
 void block_flush_all(struct soft_engine *e)
 {
-	for (uint32_t i = 0; i < e->by_hot_count; i++) {
-		struct block *b = e->by_hot[i];
-		int64_t page = ram_page(e, b->phys);
-
-		e->code_pages[page] = NULL;
-		if (b->phys2 != ~0ull)
-			e->code_pages[ram_page(e, b->phys2)] = NULL;
-	}
+	for (struct code_page *p = e->watched; p; p = p->next)
+		e->code_pages[p->page] = NULL;
+	e->watched = NULL;
 	for (uint32_t i = 0; i < BLOCK_HASH_SIZE; i++)
 		e->hash[i] = NULL;
 	e->by_hot_count = 0;

@@ -23,22 +23,23 @@
 #define CODE_CACHE_SIZE (48u << 20) /* documented in README.md and lguest.1 */
 #define CODE_HOT_SIZE   (32u << 20)
 #define META_SIZE       (96u << 20) /* address space for struct block and friends */
-#define BLOCK_HASH_SIZE (1u << 15)
+#define BLOCK_HASH_BITS 17
+#define BLOCK_HASH_SIZE (1u << BLOCK_HASH_BITS)
 
 struct block;
 
 /* A direct exit of a block, whose jump can be made to lead to its target. */
 struct block_exit {
 	struct block *from;
-	struct block *to;            /* NULL: not linked */
-	struct block_exit *next_in;  /* list of to->incoming */
+	struct block *to;           /* NULL: not linked */
+	struct block_exit *next_in; /* list of to->incoming */
 	struct block_exit **prev_in;
-	uint32_t patch;              /* cache offset of the rel32 */
-	uint32_t stub;               /* cache offset it points to while unlinked */
-	uint64_t target;             /* absolute: linear address; else offset from vbase */
-	uint32_t live;               /* flag bits that may be live there */
-	bool cross;                  /* the target lies in another page */
-	bool on_cross;               /* it is on the engine's list of those */
+	uint32_t patch;                /* cache offset of the rel32 */
+	uint32_t stub;                 /* cache offset it points to while unlinked */
+	uint64_t target;               /* absolute: linear address; else offset from vbase */
+	uint32_t live;                 /* flag bits that may be live there */
+	bool cross;                    /* the target lies in another page */
+	bool on_cross;                 /* it is on the engine's list of those */
 	struct block_exit *next_cross; /* engine list of linked cross-page exits */
 };
 
@@ -52,16 +53,16 @@ struct insn_map {
 
 struct block {
 	uint64_t phys;
-	uint64_t phys2;     /* physical page of the second part; ~0: none */
-	uint64_t page_va;   /* absolute blocks: linear address of the page; else 0 */
+	uint64_t phys2;   /* physical page of the second part; ~0: none */
+	uint64_t page_va; /* absolute blocks: linear address of the page; else 0 */
 	uint32_t mode;
 	bool absolute;
 	bool invalid;
 	uint16_t guest_len;
 	uint16_t insn_count;
-	uint32_t hot, hot_len;  /* cache offsets */
-	uint64_t dep;       /* 64-byte granules of the first page it depends on */
-	uint64_t dep2;      /* and of the second */
+	uint32_t hot, hot_len; /* cache offsets */
+	uint64_t dep;          /* 64-byte granules of the first page it depends on */
+	uint64_t dep2;         /* and of the second */
 	struct insn_map *map;
 	struct block *hash_next;
 	struct block *page_next, *page2_next;
@@ -72,9 +73,11 @@ struct block {
 
 /* Physical pages with code in them. */
 struct code_page {
-	struct block *blocks;  /* through page_next */
-	struct block *blocks2; /* blocks whose second part lies here, through page2_next */
-	uint64_t granules;     /* any block depends on these bytes */
+	struct block *blocks;   /* through page_next */
+	struct block *blocks2;  /* blocks whose second part lies here, through page2_next */
+	uint64_t granules;      /* any block depends on these bytes */
+	uint64_t page;          /* its index in code_pages */
+	struct code_page *next; /* through all since the last flush */
 };
 
 /*
@@ -84,28 +87,28 @@ struct code_page {
 enum access_kind { ACCESS_READ, ACCESS_WRITE, ACCESS_RMW };
 
 enum desc_kind {
-	DESC_EXIT,    /* direct exit that is not linked */
-	DESC_JUMP,    /* indirect jump: x11 = linear target (or EIP under CSBASE) */
-	DESC_STALE,   /* entry of an invalidated block, through the jump cache: x11 = linear address */
-	DESC_POLL,    /* exit_request at block entry */
-	DESC_ACCESS,  /* memory access that missed the TLB */
-	DESC_SEGMENT, /* x11 = effective address: check the segment, return the linear address in r11 */
-	DESC_SYSOP,   /* struct sysop follows */
-	DESC_STORED,  /* a store trampoline has run its instruction */
-	DESC_STRING,  /* rep string instruction; struct sysop follows */
+	DESC_EXIT,       /* direct exit that is not linked */
+	DESC_JUMP,       /* indirect jump: x11 = linear target (or EIP under CSBASE) */
+	DESC_STALE,      /* entry of an invalidated block, through the jump cache: x11 = linear address */
+	DESC_POLL,       /* exit_request at block entry */
+	DESC_ACCESS,     /* memory access that missed the TLB */
+	DESC_SEGMENT,    /* x11 = effective address: check the segment, return the linear address in r11 */
+	DESC_SYSOP,      /* struct sysop follows */
+	DESC_STORED,     /* a store trampoline has run its instruction */
+	DESC_STRING,     /* rep string instruction; struct sysop follows */
 	DESC_HOST_FAULT, /* a copied instruction faulted: see vcpu.host_fault */
 	DESC_KINDS
 };
 
 struct desc {
 	uint8_t kind;
-	uint8_t len;      /* of the guest instruction */
-	uint16_t off;     /* its offset from the page (0..4095) */
-	uint32_t block;   /* meta offset of the struct block */
+	uint8_t len;    /* of the guest instruction */
+	uint16_t off;   /* its offset from the page (0..4095) */
+	uint32_t block; /* meta offset of the struct block */
 	union {
 		struct {
 			uint8_t size;
-			uint8_t write;      /* enum access_kind; for DESC_SEGMENT, 0 or 1 */
+			uint8_t write; /* enum access_kind; for DESC_SEGMENT, 0 or 1 */
 			uint8_t view;
 			uint8_t seg;
 			uint8_t host_flags; /* flags in RFLAGS after the instruction (flags_pack) */
@@ -119,16 +122,35 @@ struct desc {
 			uint32_t resume; /* cache offset behind the exit */
 		} sys;
 		struct {
-			int32_t undo;    /* what to add to RSP if the target is not canonical: #GP at the branch */
+			int32_t undo; /* what to add to RSP if the target is not canonical: #GP at the branch */
 		} jump;
 		struct {
-			uint32_t exit;   /* meta offset of the struct block_exit */
+			uint32_t exit; /* meta offset of the struct block_exit */
 		} exit;
 	};
 };
 
+/* Descriptors are as short as their kind allows: there is one for nearly each instruction. */
+static inline unsigned desc_size(enum desc_kind kind)
+{
+	switch (kind) {
+	case DESC_EXIT:
+	case DESC_JUMP: return offsetof(struct desc, jump) + 4;
+	case DESC_STALE:
+	case DESC_POLL: return offsetof(struct desc, jump);
+	case DESC_SYSOP:
+	case DESC_STRING: return 16; /* keeps the struct sysop behind it aligned */
+	default: return sizeof(struct desc);
+	}
+}
+
+static inline const void *desc_sysop(const struct desc *d)
+{
+	return (const uint8_t *)d + 16;
+}
+
 struct trampoline {
-	uint32_t start, end;   /* cache offsets */
+	uint32_t start, end; /* cache offsets */
 	const struct desc *site;
 };
 
@@ -144,7 +166,7 @@ struct soft_engine {
 	/* code cache */
 	int code_fd;
 	uint8_t *code_rw, *code_rx;
-	uint32_t hot_next, cold_next; /* cache offsets */
+	uint32_t hot_next, cold_next;   /* cache offsets */
 	uint32_t hot_start, cold_start; /* behind the thunks */
 	uint32_t thunk_enter, thunk_exit, thunk_exit_flags, thunk_stale;
 	uint32_t desc_host_fault;
@@ -155,13 +177,14 @@ struct soft_engine {
 	uint32_t meta_next;
 	struct block **hash;
 	struct block_exit *cross_links;
-	struct block **by_hot;    /* blocks in order of hot code */
+	struct block **by_hot; /* blocks in order of hot code */
 	uint32_t by_hot_count, by_hot_max;
 	struct trampoline *trampolines;
 	uint32_t trampoline_count, trampoline_max;
 
 	/* one entry per page of RAM, in memfd order */
 	struct code_page **code_pages;
+	struct code_page *watched; /* all of them: a page can be watched without having a block */
 	/* the last TLB entry through which each page of RAM was writable: view << 24 | index, | W_MANY */
 	uint32_t *last_writer;
 
@@ -267,8 +290,8 @@ int mmu_translate_code(struct soft_vcpu *v, uint64_t lin, uint64_t *phys, bool *
  * page or watched, do it in pieces; NULL otherwise: c->fault is set.
  * *@code: the page holds code (then no write entry was made).
  */
-uint8_t *mmu_resolve(struct soft_vcpu *v, uint64_t lin, unsigned size, unsigned how, bool *special, bool *code,
-		     uint64_t *phys);
+uint8_t *mmu_resolve(struct soft_vcpu *v, uint64_t lin, unsigned size, unsigned how, bool *special,
+		     bool *code, uint64_t *phys);
 /* Drops every TLB entry through which RAM page @index can be written. */
 void mmu_protect_page(struct soft_vcpu *v, int64_t index);
 

@@ -156,7 +156,8 @@ static bool watch_page(struct soft_vcpu *v, uint64_t phys)
 		return false;
 	p = meta_at(e, e->meta_next);
 	e->meta_next += (uint32_t)((sizeof(*p) + 7) & ~7u);
-	*p = (struct code_page){ 0 };
+	*p = (struct code_page){ .page = (uint64_t)page, .next = e->watched };
+	e->watched = p;
 	e->code_pages[page] = p;
 	mmu_protect_page(v, page);
 	return true;
@@ -340,11 +341,17 @@ enum after { RESUME, DISPATCH, STOP };
 static enum after fault_at(struct soft_vcpu *v, const struct block *b, const struct desc *d)
 {
 	v->c.s.rip = block_rip(v, b, d->off);
-	if (d->kind == DESC_ACCESS && v->c.fault.vector == VEC_GP && d->access.seg == SEG_SS)
-		v->c.fault.vector = VEC_SS;
 	deliver_fault(v);
 	v->faulted = true;
 	return DISPATCH;
+}
+
+/* The same for the address itself: #SS instead of #GP where it is the stack's. */
+static enum after address_fault_at(struct soft_vcpu *v, const struct block *b, const struct desc *d)
+{
+	if (v->c.fault.vector == VEC_GP && d->access.seg == SEG_SS)
+		v->c.fault.vector = VEC_SS;
+	return fault_at(v, b, d);
 }
 
 static bool store_trampoline(struct soft_vcpu *v, const struct desc *d, uint64_t *pc)
@@ -391,25 +398,29 @@ static enum after access_slow(struct soft_vcpu *v, const struct block *b, const 
 		goto trampoline;
 	}
 	if (!special)
-		return fault_at(v, b, d);
+		return address_fault_at(v, b, d);
 	if (!(c->mode & MODE_CS64) && !c->s.seg[d->access.seg].base && lin + size > 1ull << 32) {
 		/* Beyond the limit of even the largest segment. */
 		soft_gp(c, 0);
-		return fault_at(v, b, d);
+		return address_fault_at(v, b, d);
 	}
 
+	if ((c->mode & MODE_CS64) && (uint64_t)((int64_t)((lin + size - 1) << 16) >> 16) != lin + size - 1) {
+		soft_gp(c, 0);
+		return address_fault_at(v, b, d);
+	}
 	/* MMIO, two pages, or a watched page: through the bounce buffer, alignment kept. */
 	v->stats.bounces++;
 	v->x11 = (uint64_t)(uintptr_t)(v->bounce_area + (lin & 63));
 	if (d->access.write == ACCESS_READ || d->access.write == ACCESS_RMW) {
 		if (d->access.write == ACCESS_RMW && soft_probe(c, lin, size, MEM_WRITE))
-			return fault_at(v, b, d);
+			return address_fault_at(v, b, d);
 		if (soft_read(c, lin, v->bounce_area + (lin & 63), size, MEM_READ))
-			return fault_at(v, b, d);
+			return address_fault_at(v, b, d);
 		if (d->access.write == ACCESS_READ)
 			return RESUME;
 	} else if (soft_probe(c, lin, size, MEM_WRITE)) {
-		return fault_at(v, b, d);
+		return address_fault_at(v, b, d);
 	}
 	v->store = (struct pending_store){ .lin = lin, .size = (uint8_t)size, .bounced = true };
 	v->leave_behind = false;
@@ -454,7 +465,7 @@ static enum after access_stored(struct soft_vcpu *v, const struct block *b, cons
 static enum after run_sysop(struct soft_vcpu *v, const struct block *b, const struct desc *d, uint64_t *pc)
 {
 	struct soft_cpu *c = &v->c;
-	const struct sysop *op = (const struct sysop *)(d + 1);
+	const struct sysop *op = desc_sysop(d);
 	enum soft_next next;
 
 	c->s.rip = block_rip(v, b, d->off);

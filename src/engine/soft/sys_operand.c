@@ -40,6 +40,8 @@ int soft_linear(struct soft_cpu *c, unsigned seg, uint64_t ea, unsigned len, boo
 	if (((c->mode & MODE_CHECK(seg)) || (seg == SEG_CS && write)) &&
 	    !seg_allows(s, (uint32_t)ea, len, write))
 		goto fault;
+	if ((uint32_t)ea > 0u - len && len)
+		goto fault; /* beyond 4 GiB, which no limit allows */
 	*lin = (uint32_t)(s->base + ea);
 	return 0;
 

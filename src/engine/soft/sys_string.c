@@ -92,8 +92,7 @@ static int string_one(struct soft_cpu *c, const struct sysop *op)
 		string_advance(c, op, REG_RDI, step);
 		return 0;
 	case STRING_CMPS:
-		/* In this order, for the sake of CR2. */
-		if (load(c, op, SEG_ES, REG_RDI, &b) || load(c, op, op->seg, REG_RSI, &a))
+		if (load(c, op, op->seg, REG_RSI, &a) || load(c, op, SEG_ES, REG_RDI, &b))
 			return -1;
 		compare(c, a, b, op->opsize);
 		string_advance(c, op, REG_RSI, step);

@@ -210,7 +210,7 @@ static void emit_sysop(struct xlat *x)
 
 	flags_clobber(x, FLAG_ARITH);
 	d = emit_leave(x, in->class == CLASS_STRING ? DESC_STRING : DESC_SYSOP, sizeof(struct sysop));
-	sysop_fill(x, in, (struct sysop *)(d + 1));
+	sysop_fill(x, in, (struct sysop *)(uintptr_t)desc_sysop(d));
 	d->sys.resume = cache_off(x, x->hot.p);
 	x->host_valid = 0;
 	x->mem_valid = FLAG_ARITH;
@@ -391,7 +391,7 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 	b->exit_count = x.exit_count;
 	b->hot_len = cache_off(&x, x.hot.p) - b->hot;
 	e->hot_next = (cache_off(&x, x.hot.p) + 15) & ~15u;
-	e->cold_next = (cache_off(&x, x.cold.p) + 15) & ~15u;
+	e->cold_next = (cache_off(&x, x.cold.p) + 7) & ~7u;
 	e->by_hot[e->by_hot_count++] = b;
 	if (e->perf_map)
 		fprintf(e->perf_map, "%lx %x guest_%s_%lx_%x\n", (unsigned long)(uintptr_t)(e->code_rx + b->hot),

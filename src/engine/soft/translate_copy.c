@@ -63,7 +63,8 @@ static void vex_from_32(const struct insn *in, uint8_t b[15])
 	const ZydisDecodedInstruction *zi = &in->zi;
 	bool gpr = zi->mnemonic == ZYDIS_MNEMONIC_VCVTSI2SD || zi->mnemonic == ZYDIS_MNEMONIC_VCVTSI2SS ||
 		   zi->mnemonic == ZYDIS_MNEMONIC_VMOVD || zi->mnemonic == ZYDIS_MNEMONIC_VPEXTRD ||
-		   zi->mnemonic == ZYDIS_MNEMONIC_VPINSRD;
+		   zi->mnemonic == ZYDIS_MNEMONIC_VPINSRD || zi->mnemonic == ZYDIS_MNEMONIC_VPCMPESTRI ||
+		   zi->mnemonic == ZYDIS_MNEMONIC_VPCMPESTRM;
 	unsigned at = 0;
 
 	memcpy(b, in->bytes, in->len);
@@ -97,6 +98,13 @@ static bool is_segment_prefix(uint8_t b)
 static bool is_other_prefix(uint8_t b)
 {
 	return b == 0x66 || b == 0xf2 || b == 0xf3 || b == 0xf0;
+}
+
+/* A REX that another prefix follows is ignored. */
+static bool is_idle_rex(const struct xlat *x, const uint8_t *b)
+{
+	return is_code64(x) && (b[0] & 0xf0) == 0x40 &&
+	       (is_segment_prefix(b[1]) || is_other_prefix(b[1]) || b[1] == 0x67 || (b[1] & 0xf0) == 0x40);
 }
 
 enum size_prefix { SIZE_AS_IS, SIZE_WITHOUT_66, SIZE_WITH_66 };
@@ -208,7 +216,8 @@ static void emit_redirected(struct xlat *x, unsigned base, const uint8_t map[16]
 
 	if (size == SIZE_WITH_66)
 		e8(o, 0x66);
-	while (i < modrm_at && (is_segment_prefix(b[i]) || is_other_prefix(b[i]) || b[i] == 0x67)) {
+	while (i < modrm_at &&
+	       (is_segment_prefix(b[i]) || is_other_prefix(b[i]) || b[i] == 0x67 || is_idle_rex(x, b + i))) {
 		if (is_other_prefix(b[i]) && (b[i] != 0x66 || size == SIZE_AS_IS))
 			e8(o, b[i]);
 		i++;
@@ -321,7 +330,7 @@ static enum access_kind access_kind(const struct insn *in, const ZydisDecodedOpe
 	if (!(mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
 		return ACCESS_READ;
 	/* x87 stores do not happen when they raise an unmasked exception. */
-	if (in->zi.meta.isa_ext == ZYDIS_ISA_EXT_X87)
+	if (in->zi.meta.isa_ext == ZYDIS_ISA_EXT_X87 || in->zi.meta.isa_set == ZYDIS_ISA_SET_SSE3X87)
 		return ACCESS_RMW;
 	/* A write that may not happen, or only to a part, keeps what was there. */
 	if ((mem->actions & ZYDIS_OPERAND_ACTION_MASK_READ) || (mem->actions & ZYDIS_OPERAND_ACTION_CONDWRITE))
@@ -334,6 +343,7 @@ void emit_copy(struct xlat *x)
 	const struct insn *in = x->in;
 	const ZydisDecodedOperand *mem = insn_memory(in);
 	struct stolen_use u;
+	unsigned size;
 	bool write;
 
 	if (!mem) {
@@ -342,9 +352,13 @@ void emit_copy(struct xlat *x)
 	}
 	stolen_scan(in, &u);
 	write = mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+	size = mem->size / 8;
+	if (in->zi.mnemonic == ZYDIS_MNEMONIC_CLFLUSH || in->zi.mnemonic == ZYDIS_MNEMONIC_CLFLUSHOPT ||
+	    in->zi.mnemonic == ZYDIS_MNEMONIC_CLWB)
+		size = 1; /* whatever line the byte is in */
 	flags_clobber(x, in->live_in);
-	emit_linear(x, mem, mem->size / 8, write, 0);
-	emit_access(x, mem->size / 8, access_kind(in, mem));
+	emit_linear(x, mem, size, write, 0);
+	emit_access(x, size, access_kind(in, mem));
 	flags_to_host(x, in->reads);
 	emit_on_host_address(x, &u);
 }

@@ -36,17 +36,18 @@ static void emit_jmp_to(struct xlat *x, uint32_t target)
 static struct desc *alloc_desc(struct xlat *x, enum desc_kind kind, unsigned extra)
 {
 	struct emitter *c = &x->cold;
+	unsigned align = extra ? 8 : 4, size = desc_size(kind) + extra;
 	struct desc *d;
 
-	while ((uintptr_t)c->p & 7)
+	while ((uintptr_t)c->p & (align - 1))
 		e8(c, 0xcc);
-	if ((uint64_t)(c->end - c->p) < sizeof(*d) + extra) {
+	if ((uint64_t)(c->end - c->p) < size) {
 		c->overflow = true;
-		c->p = c->end - sizeof(*d) - extra - 8;
+		c->p = c->end - size - 8;
 	}
 	d = (struct desc *)c->p;
-	memset(d, 0, sizeof(*d) + extra);
-	c->p += sizeof(*d) + extra;
+	memset(d, 0, size);
+	c->p += size;
 	d->kind = kind;
 	d->len = x->in ? x->in->len : 0;
 	d->off = x->in ? x->in->off : (uint16_t)(x->block->phys & 0xfff);

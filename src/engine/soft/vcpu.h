@@ -17,7 +17,7 @@
  * Jump cache: from the linear address that an indirect jump goes to, to host
  * code; one per view. Valid only for the mode word in jc_mode[view].
  */
-#define JC_BITS 12
+#define JC_BITS 15
 #define JC_SIZE (1u << JC_BITS)
 #define JC_MULT 0x9e3779b1u
 #define JC_SHIFT (32 - JC_BITS)
@@ -26,7 +26,7 @@ struct jump_cache {
 	uint64_t tag[JC_SIZE];  /* linear address; JC_NONE: empty */
 	uint64_t host[JC_SIZE]; /* its host code */
 };
-#define JC_LOG_SIZE 1024
+#define JC_LOG_SIZE 8192
 #define JC_NONE 0x8000000000000001ull /* not canonical */
 
 static inline uint32_t jc_index(uint64_t lin)
@@ -61,7 +61,7 @@ struct tlb_log {
 };
 
 /* Recent translations of code pages, for the dispatcher. */
-#define ITLB_SIZE 256
+#define ITLB_SIZE 1024
 struct itlb_entry {
 	uint64_t tag;  /* linear page; 1: none */
 	uint64_t phys;
