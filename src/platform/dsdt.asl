@@ -2,7 +2,7 @@
 /*
  * What the guest cannot find by itself: the PCI bus with its windows and
  * interrupt routing, the serial port, the clock, the panic device, and the
- * number that means "off" in the sleep control register. acpi.c makes the
+ * number that means "off" in the PM1 control register. acpi.c makes the
  * other tables; addresses here must agree with the headers in src/platform.
  */
 DefinitionBlock ("dsdt.aml", "DSDT", 2, "LGUEST", "LGUESTPC", 1)

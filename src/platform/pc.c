@@ -335,7 +335,7 @@ uint64_t pc_deadline(const struct pc *pc, unsigned cpu)
 
 static int claim_ports(struct pc *pc)
 {
-	static const struct bus_ops sink = { 0 };
+	static const struct bus_ops absent = { 0 };
 	const struct {
 		uint16_t base, len;
 		const struct bus_ops *ops;
@@ -344,12 +344,21 @@ static int claim_ports(struct pc *pc)
 		{ UART_COM1_PORT, UART_PORTS, &uart_bus_ops, &pc->uart },
 		{ RTC_PORT, RTC_PORTS, &rtc_bus_ops, &pc->rtc },
 		{ PCI_PORT, PCI_PORTS, &pci_bus_ops, &pc->pci },
-		{ POWER_SLEEP_PORT, POWER_SLEEP_PORTS, &power_sleep_ops, &pc->power },
+		{ PM1_EVENT_PORT, PM1_EVENT_PORTS, &power_pm1_event_ops, &pc->power },
+		{ PM1_CONTROL_PORT, PM1_CONTROL_PORTS, &power_pm1_control_ops, &pc->power },
 		{ PVPANIC_PORT, 1, &power_pvpanic_ops, &pc->power },
 		{ I8042_DATA_PORT, 1, &power_i8042_data_ops, &pc->power },
 		{ I8042_COMMAND_PORT, 1, &power_i8042_command_ops, &pc->power },
 		/* Power-on self test codes; Linux writes there to pass time. */
-		{ POST_PORT, 1, &sink, NULL },
+		{ POST_PORT, 1, &absent, NULL },
+		/* What everybody looks for on a PC, and we know that it is not there: 8259, PIT, COM2 to COM4 */
+		{ 0x20, 2, &absent, NULL },
+		{ 0xa0, 2, &absent, NULL },
+		{ 0x40, 4, &absent, NULL },
+		{ 0x61, 1, &absent, NULL },
+		{ 0x2f8, UART_PORTS, &absent, NULL },
+		{ 0x3e8, UART_PORTS, &absent, NULL },
+		{ 0x2e8, UART_PORTS, &absent, NULL },
 	};
 
 	for (unsigned i = 0; i < sizeof(claims) / sizeof(claims[0]); i++) {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "platform/power.h"
 
-/* SLEEP_CONTROL: SLP_TYP in bits 2-4, SLP_EN bit 5. */
-#define SLEEP_TYPE(val) ((val) >> 2 & 7)
-#define SLEEP_ENABLE    0x20
+/* PM1 control: ACPI mode is on for good; SLP_TYP and SLP_EN are not kept. */
+#define PM1_SCI_ENABLE 0x0001
+#define PM1_SLEEP_BITS 0x3c00
 
 /* Reset control: a system reset (bit 1) happens when bit 2 rises. */
 #define RESET_CPU 0x04
@@ -35,17 +35,39 @@ void power_write_reset(struct power *p, uint8_t val)
 		p->event(p->opaque, POWER_RESET);
 }
 
-static uint64_t sleep_read(void *device, uint64_t offset, unsigned size)
+static uint64_t pm1_event_read(void *device, uint64_t offset, unsigned size)
 {
-	/* Neither asleep nor just awake. */
-	return 0;
+	const struct power *p = device;
+
+	/* Status: nothing has happened. Enable: ACPICA checks that its bits stick. */
+	return ((uint64_t)p->s.pm1_enable << 16) >> (offset * 8);
 }
 
-static void sleep_write(void *device, uint64_t offset, unsigned size, uint64_t val)
+static void pm1_event_write(void *device, uint64_t offset, unsigned size, uint64_t val)
 {
 	struct power *p = device;
 
-	if (offset == 0 && (val & SLEEP_ENABLE) && SLEEP_TYPE(val) == POWER_SLEEP_OFF)
+	if (offset == 2 && size == 2)
+		p->s.pm1_enable = (uint16_t)val;
+	else if (offset == 0 && size == 4)
+		p->s.pm1_enable = (uint16_t)(val >> 16);
+}
+
+static uint64_t pm1_control_read(void *device, uint64_t offset, unsigned size)
+{
+	const struct power *p = device;
+
+	return (p->s.pm1_control | PM1_SCI_ENABLE) >> (offset * 8);
+}
+
+static void pm1_control_write(void *device, uint64_t offset, unsigned size, uint64_t val)
+{
+	struct power *p = device;
+
+	if (offset != 0 || size != 2)
+		return;
+	p->s.pm1_control = (uint16_t)val & ~PM1_SLEEP_BITS;
+	if ((val & PM1_SLEEP_BITS) == (PM1_SLEEP_ENABLE | PM1_SLEEP_TYPE(POWER_SLEEP_OFF)))
 		p->event(p->opaque, POWER_OFF);
 }
 
@@ -118,7 +140,8 @@ static void i8042_write_data(void *device, uint64_t offset, unsigned size, uint6
 		p->event(p->opaque, POWER_RESET);
 }
 
-const struct bus_ops power_sleep_ops = { .read = sleep_read, .write = sleep_write };
+const struct bus_ops power_pm1_event_ops = { .read = pm1_event_read, .write = pm1_event_write };
+const struct bus_ops power_pm1_control_ops = { .read = pm1_control_read, .write = pm1_control_write };
 const struct bus_ops power_pvpanic_ops = { .read = pvpanic_read, .write = pvpanic_write };
 const struct bus_ops power_i8042_data_ops = { .read = i8042_read_data, .write = i8042_write_data };
 const struct bus_ops power_i8042_command_ops = { .read = i8042_read_status, .write = i8042_command };

@@ -159,7 +159,8 @@ static void say(struct vcpu *v, const char *text)
 
 static void power_off(struct vcpu *v)
 {
-	outb(v, POWER_SLEEP_PORT, POWER_SLEEP_OFF << 2 | 0x20);
+	v->bus.pio_write(v->bus.machine, 0, PM1_CONTROL_PORT, 2,
+			 PM1_SLEEP_ENABLE | PM1_SLEEP_TYPE(POWER_SLEEP_OFF));
 	while (halt(v))
 		;
 }

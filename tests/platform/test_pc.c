@@ -121,10 +121,6 @@ static void ways_to_end(void **state)
 		uint8_t val;
 		int event;
 	} list[] = {
-		{ POWER_SLEEP_PORT, 5 << 2, -1 },            /* no SLP_EN */
-		{ POWER_SLEEP_PORT, 3 << 2 | 0x20, -1 },     /* S3: there is none */
-		{ POWER_SLEEP_PORT + 1, 5 << 2 | 0x20, -1 }, /* the status register */
-		{ POWER_SLEEP_PORT, 5 << 2 | 0x20, POWER_OFF },
 		{ 0xcf9, 0x02, -1 },
 		{ 0xcf9, 0x06, POWER_RESET },
 		{ 0x64, 0xfe, POWER_RESET },
@@ -136,6 +132,15 @@ static void ways_to_end(void **state)
 	};
 	struct world *w = *state;
 
+	out(w, PM1_CONTROL_PORT, 2, 0x0001 | PM1_SLEEP_TYPE(5));           /* no SLP_EN */
+	out(w, PM1_CONTROL_PORT, 2, PM1_SLEEP_TYPE(3) | PM1_SLEEP_ENABLE); /* S3: there is none */
+	assert_int_equal(w->event, -1);
+	assert_int_equal(in(w, PM1_CONTROL_PORT, 2), 0x0001);
+	out(w, PM1_CONTROL_PORT, 2, PM1_SLEEP_TYPE(5) | PM1_SLEEP_ENABLE);
+	assert_int_equal(w->event, POWER_OFF);
+	out(w, PM1_EVENT_PORT + 2, 2, 0x0020);
+	assert_int_equal(in(w, PM1_EVENT_PORT + 2, 2), 0x0020);
+	assert_int_equal(in(w, PM1_EVENT_PORT, 2), 0);
 	for (unsigned i = 0; i < sizeof(list) / sizeof(list[0]); i++) {
 		w->event = -1;
 		out(w, list[i].port, 1, list[i].val);
@@ -167,6 +172,7 @@ static void unclaimed(void **state)
 {
 	struct world *w = *state;
 
+	out(w, 0x21, 1, 0xfb);
 	assert_int_equal(in(w, 0x21, 1), 0xff); /* no 8259: Linux takes the null PIC */
 	assert_int_equal(in(w, 0x40, 1), 0xff);
 	assert_int_equal(in(w, 0x1234, 4), 0xffffffff);
@@ -432,12 +438,14 @@ static void acpi_tables(void **state)
 	fadt = table(w, get64(xsdt + 36), "FACP");
 	madt = table(w, get64(xsdt + 44), "APIC");
 	dsdt = table(w, get64(fadt + 140), "DSDT");
-	/* sleep control, reset register and its value */
+	/* reset register and its value, PM1 event and control */
 	assert_int_equal(get64(fadt + 116 + 4), 0xcf9);
 	assert_int_equal(fadt[128], 6);
-	assert_int_equal(get64(fadt + 244 + 4), POWER_SLEEP_PORT);
-	assert_int_equal(get64(fadt + 256 + 4), POWER_SLEEP_PORT + 1);
-	disassemble(fadt, "fadt", "Hardware Reduced (V5) : 1");
+	assert_int_equal(get64(fadt + 148 + 4), PM1_EVENT_PORT);
+	assert_int_equal(get64(fadt + 172 + 4), PM1_CONTROL_PORT);
+	assert_memory_equal(guest_range(&w->ram, *(const uint32_t *)(fadt + 36), 64), "FACS", 4);
+	assert_int_equal(*(const uint32_t *)(fadt + 36) % 64, 0);
+	disassemble(fadt, "fadt", "Hardware Reduced (V5) : 0");
 	disassemble(madt, "madt", "[I/O APIC]");
 	disassemble(xsdt, "xsdt", "Extended System Description Table");
 	disassemble(dsdt, "dsdt", "PNP0501");
