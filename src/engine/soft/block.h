@@ -37,7 +37,7 @@ struct block_exit {
 	uint32_t patch;                /* cache offset of the rel32 */
 	uint32_t stub;                 /* cache offset it points to while unlinked */
 	uint64_t target;               /* absolute: linear address; else offset from vbase */
-	uint32_t live;                 /* flag bits that may be live there */
+	uint32_t mode;               /* the mode word there */
 	bool cross;                    /* the target lies in another page */
 	bool on_cross;                 /* it is on the engine's list of those */
 	struct block_exit *next_cross; /* engine list of linked cross-page exits */

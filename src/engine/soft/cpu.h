@@ -56,6 +56,8 @@ struct cpuid_table;
 #define MODE_CHECK(seg)  (1u << (MODE_CHECK_SHIFT + (seg)))
 #define MODE_WAIT_NM     (1u << 22) /* CR0.MP and CR0.TS: WAIT raises #NM */
 #define MODE_TSD      (1u << 24) /* CR4.TSD and CPL > 0: RDTSC is checked in C */
+#define MODE_CPL0     (1u << 25) /* CPL 0: privileged instructions need no check */
+#define MODE_SMAP     (1u << 26) /* supervisor code with CR4.SMAP: MODE_AC follows RFLAGS.AC */
 #define MODE_VM86        (1u << 23) /* RFLAGS.VM (unsupported: translation refuses) */
 
 /*
@@ -105,8 +107,13 @@ struct soft_cpu {
 	 * Not 0: leave translated code at the next block entry. Set by kicks
 	 * (any thread) and by whoever makes an interrupt deliverable.
 	 */
-	volatile uint32_t exit_request;
-	/* An interrupt waits for IF: when IF becomes 1, set exit_request. */
+	volatile uint32_t exit_request __attribute__((aligned(8)));
+	/*
+	 * Right behind it, so that blocks test both at once: STI has opened the
+	 * door for a waiting interrupt. Written by the vCPU's thread only.
+	 */
+	uint32_t irq_open;
+	/* An interrupt waits for IF: when IF becomes 1, set exit_request or irq_open. */
 	volatile uint8_t irq_waiting;
 
 	uint64_t next_rip; /* helpers: s.rip is this instruction, this the next */

@@ -90,6 +90,7 @@ static bool service(struct soft_vcpu *v)
 	bool stop, pending;
 
 	c->exit_request = 0;
+	c->irq_open = 0;
 	v->stats.polls++;
 	fpu_park(c);
 	stop = c->bus.service(c->bus.machine, c->index) == VCPU_STOP;
@@ -278,8 +279,9 @@ static uint64_t next_block(struct soft_vcpu *v, bool *fatal)
 		mode |= MODE_TF;
 		v->shadow_step = true;
 		c->s.int_shadow = false;
-		v->shadow_exit_request = c->exit_request;
+		v->shadow_exit_request = c->exit_request | c->irq_open;
 		c->exit_request = 0;
+		c->irq_open = 0;
 	}
 	if (mode & (MODE_TF | MODE_HWBP | MODE_CHECK(SEG_CS))) {
 		if ((mode & MODE_CHECK(SEG_CS)) && c->s.rip > c->s.seg[SEG_CS].limit) {
@@ -317,7 +319,7 @@ static uint64_t next_block(struct soft_vcpu *v, bool *fatal)
 		uint64_t target = x->from->absolute ? x->target : v->vbase + x->target;
 
 		/* An interrupt may have come between: then this is not where the exit leads. */
-		if (target == lin && x->from->mode == mode && x->from->absolute == b->absolute && (b->absolute || same) &&
+		if (target == lin && x->mode == mode && x->from->absolute == b->absolute && (b->absolute || same) &&
 		    (!x->cross || b->absolute)) {
 			block_link(e, x, b);
 			v->stats.links++;
@@ -483,6 +485,8 @@ static enum after run_sysop(struct soft_vcpu *v, const struct block *b, const st
 	v->current = NULL;
 	if (op->id == SYSOP_INTO && next == NEXT_DISPATCH)
 		v->no_step = true; /* taken */
+	if (c->s.int_shadow && op->id != SYSOP_STI)
+		v->no_step = true; /* MOV SS and its like hold back #DB as well (SDM vol. 3, 6.8.3) */
 	switch (next) {
 	case NEXT_CONTINUE:
 		if (v->current_stale) {
@@ -634,7 +638,7 @@ enum vcpu_exit soft_run(struct soft_vcpu *v)
 			result = VCPU_EXIT_TRIPLE_FAULT;
 			break;
 		}
-		if (c->exit_request && !c->s.int_shadow && !service(v)) {
+		if ((c->exit_request || c->irq_open) && !c->s.int_shadow && !service(v)) {
 			result = VCPU_EXIT_STOP;
 			break;
 		}

@@ -452,6 +452,8 @@ uint8_t *mmu_resolve(struct soft_vcpu *v, uint64_t lin, unsigned size, unsigned 
 	 */
 	if (!(how & MEM_SYSTEM))
 		fill(v, lin, &w, mode_view(c->mode), page, *code);
+	else if (c->s.cr4 & CR4_SMAP)
+		fill(v, lin, &w, VIEW_KERNEL, page, *code); /* the very same rules */
 	return e->memory.base + ((uint64_t)page << PAGE_SHIFT) + (lin & (PAGE_SIZE - 1));
 }
 
@@ -488,7 +490,37 @@ int mmu_translate_code(struct soft_vcpu *v, uint64_t lin, uint64_t *phys, bool *
 
 static void copy(void *to, const void *from, uint64_t n)
 {
-	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
+	switch (n) {
+	case 1: *(uint8_t *)to = *(const uint8_t *)from; return;
+	case 2: __builtin_memcpy(to, from, 2); return;
+	case 4: __builtin_memcpy(to, from, 4); return;
+	case 8: __builtin_memcpy(to, from, 8); return;
+	default: break;
+	}
+	while (n >= 8) {
+		__builtin_memcpy(to, from, 8);
+		to = (uint8_t *)to + 8;
+		from = (const uint8_t *)from + 8;
+		n -= 8;
+	}
+	while (n--) {
+		*(uint8_t *)to = *(const uint8_t *)from;
+		to = (uint8_t *)to + 1;
+		from = (const uint8_t *)from + 1;
+	}
+}
+
+/* The host address, when the TLB has it and nothing needs a closer look. */
+static uint8_t *tlb_lookup(struct soft_vcpu *v, uint64_t lin, unsigned len, unsigned how)
+{
+	enum tlb_view view = how & MEM_SYSTEM ? VIEW_KERNEL : mode_view(v->c.mode);
+	struct tlb_view_table *t = &v->tlb[view];
+	uint32_t index = (uint32_t)lin >> PAGE_SHIFT;
+
+	if ((lin & (PAGE_SIZE - 1)) + len > PAGE_SIZE ||
+	    (how & MEM_WRITE ? t->tag_w : t->tag_r)[index] != (lin & PAGE_MASK))
+		return NULL;
+	return (uint8_t *)(uintptr_t)(t->host[index] + (lin & (PAGE_SIZE - 1)));
 }
 
 static void mmio_copy(struct soft_vcpu *v, uint64_t phys, uint8_t *buf, unsigned len, bool write)
@@ -592,11 +624,23 @@ int soft_probe(struct soft_cpu *c, uint64_t lin, unsigned len, unsigned how)
 
 int soft_read(struct soft_cpu *c, uint64_t lin, void *buf, unsigned len, unsigned how)
 {
+	uint8_t *host = tlb_lookup(to_vcpu(c), lin, len, how & ~MEM_WRITE);
+
+	if (host) {
+		copy(buf, host, len);
+		return 0;
+	}
 	return transfer(c, lin, buf, len, how & ~MEM_WRITE);
 }
 
 int soft_write(struct soft_cpu *c, uint64_t lin, const void *buf, unsigned len, unsigned how)
 {
+	uint8_t *host = tlb_lookup(to_vcpu(c), lin, len, how | MEM_WRITE);
+
+	if (host) {
+		copy(host, buf, len);
+		return 0;
+	}
 	how |= MEM_WRITE;
 	if ((lin & (PAGE_SIZE - 1)) + len > PAGE_SIZE && soft_probe(c, lin, len, how))
 		return -1;

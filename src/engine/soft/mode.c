@@ -74,6 +74,10 @@ void cpu_update_mode(struct soft_cpu *c)
 	else
 		mode = legacy_segment_bits(s);
 
+	if (c->cpl == 0)
+		mode |= MODE_CPL0;
+	if (c->cpl != 3 && (s->cr4 & CR4_SMAP))
+		mode |= MODE_SMAP;
 	if (c->cpl == 3)
 		mode |= MODE_USER;
 	else if (!(s->cr4 & CR4_SMAP) || (c->sysflags & FLAG_AC))

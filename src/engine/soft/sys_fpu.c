@@ -97,15 +97,10 @@ static void image_set_mxcsr(struct fpu_image *img, uint32_t val)
 	*(uint32_t *)(img->legacy + AREA_MXCSR) = val;
 }
 
-/* Bits 16 up are reserved: the CPU model has no misaligned SSE mode (MXCSR.MM). */
-static bool mxcsr_valid(uint32_t val)
+/* What else is reserved: bit 17 is MXCSR.MM where the CPU has the misaligned SSE mode. */
+static bool mxcsr_valid(const struct soft_cpu *c, uint32_t val)
 {
-	return !(val >> 16);
-}
-
-static void limit_mxcsr_mask(struct fpu_image *img)
-{
-	*(uint32_t *)(img->legacy + AREA_MXCSR + 4) &= 0xffff;
+	return !(val & (cpuid_has(c->cpuid, CPU_MISALIGNSSE) ? ~0x2ffffu : ~0xffffu));
 }
 
 static uint32_t live_mxcsr(void)
@@ -165,7 +160,6 @@ enum soft_next sys_fxsave(struct soft_cpu *c, const struct sysop *op)
 		return NEXT_FAULT;
 	host_fxsave(&img);
 	clear_pointers(&img);
-	limit_mxcsr_mask(&img);
 	/* What lies behind the last register is not written (SDM vol. 2, FXSAVE). */
 	return soft_write(c, lin, &img, xmm_end(c), MEM_WRITE) ? NEXT_FAULT : NEXT_CONTINUE;
 }
@@ -184,7 +178,7 @@ enum soft_next sys_fxrstor(struct soft_cpu *c, const struct sysop *op)
 		host_fxsave(&img);
 	if (soft_read(c, lin, &img, xmm_end(c), MEM_READ))
 		return NEXT_FAULT;
-	if (!mxcsr_valid(image_mxcsr(&img)))
+	if (!mxcsr_valid(c, image_mxcsr(&img)))
 		return soft_gp(c, 0);
 	clear_pointers(&img);
 	host_fxrstor(&img);
@@ -251,7 +245,6 @@ static enum soft_next save(struct soft_cpu *c, const struct sysop *op, enum save
 
 	host_xsave(&img, rfbm);
 	clear_pointers(&img);
-	limit_mxcsr_mask(&img);
 
 	uint64_t in_use = img.xstate_bv & rfbm;
 	if (kind == SAVE_COMPACT) {
@@ -359,7 +352,7 @@ static enum soft_next restore(struct soft_cpu *c, const struct sysop *op, bool s
 	if ((load & XCR0_AVX) && (image_address(c, op, ymmh_end(c), 64, false, &lin) ||
 				  soft_read(c, lin + AREA_YMMH, img.ymmh, ymmh_end(c) - AREA_YMMH, MEM_READ)))
 		return NEXT_FAULT;
-	if (mxcsr && !mxcsr_valid(image_mxcsr(&img)))
+	if (mxcsr && !mxcsr_valid(c, image_mxcsr(&img)))
 		return soft_gp(c, 0);
 	if (!mxcsr)
 		image_set_mxcsr(&img, rfbm & XCR0_SSE ? MXCSR_DEFAULT : live_mxcsr());

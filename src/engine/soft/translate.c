@@ -46,6 +46,14 @@ void translator_destroy(struct translator *t)
 	free(t);
 }
 
+/* Only PUSHF and the mode changes want the flags in memory; nothing here writes any. */
+static void inline_flags(struct insn *in)
+{
+	in->class = CLASS_INLINE;
+	in->writes = 0;
+	in->reads = in->sysop == SYSOP_PUSHF || in->ends ? FLAG_ARITH : 0;
+}
+
 enum decode_result { DECODED, NEEDS_SECOND_PAGE };
 
 /* Decodes the instruction at @off of the page into @in. Bad bytes become SYSOP_UD. */
@@ -74,6 +82,8 @@ static enum decode_result decode(const struct xlat *x, struct insn *in, unsigned
 	if (ZYAN_SUCCESS(st)) {
 		in->len = in->zi.length;
 		insn_classify(x, in);
+		if (in->class == CLASS_SYSOP && insn_can_inline(x, in))
+			inline_flags(in);
 		return DECODED;
 	}
 	if (st == ZYDIS_STATUS_NO_MORE_DATA && avail < 15)
@@ -236,6 +246,7 @@ static void emit_insn(struct xlat *x)
 	case CLASS_PUSH: emit_push(x); break;
 	case CLASS_POP: emit_pop(x); break;
 	case CLASS_LEAVE: emit_leave_insn(x); break;
+	case CLASS_INLINE: emit_inline(x); break;
 	case CLASS_STRING:
 	case CLASS_SYSOP: emit_sysop(x); break;
 	}
@@ -260,8 +271,9 @@ static void emit_entry(struct xlat *x)
 	stub = cache_off(x, x->cold.p);
 	emit_leave(x, DESC_POLL, 0);
 	x->o = o;
-	/* cmp dword gs:[exit_request], 0 */
+	/* cmp qword gs:[exit_request], 0: irq_open as well */
 	e8(o, 0x65);
+	e8(o, 0x48);
 	e8(o, 0x83);
 	e8(o, 0x3c);
 	e8(o, 0x25);
@@ -361,6 +373,7 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 	x.page2 = phys2 != ~0ull ? guest_range(&e->memory, phys2 & PAGE_MASK, PAGE_SIZE) : NULL;
 	x.decoder = &e->translator->decoder[mode & MODE_CS64 ? 2 : mode & MODE_CS32 ? 1 : 0];
 	x.single = mode & (MODE_TF | MODE_HWBP);
+	x.exit_mode = mode;
 
 	if (!decode_block(&x, need_second))
 		return NULL;

@@ -7,6 +7,7 @@
  *   translate_memory.c   effective addresses, the TLB check, segment checks
  *   translate_copy.c     copying an ordinary instruction with its operand redirected
  *   translate_flow.c     jumps, calls, returns, exits, the stack
+ *   translate_inline.c   CLI, STI, PUSHF, SWAPGS, STAC, CLAC without leaving translated code
  *   translate_flags.c    keeping the guest's flags through code that clobbers them
  */
 #ifndef LGUEST_SOFT_TRANSLATE_H
@@ -47,6 +48,7 @@ enum insn_class {
 	CLASS_PUSH, CLASS_POP, CLASS_LEAVE,
 	CLASS_STRING, /* MOVS STOS LODS SCAS CMPS: string.c */
 	CLASS_SYSOP,  /* in C */
+	CLASS_INLINE, /* a system instruction simple enough to be done here: translate_inline.c */
 };
 
 #define MAX_OPERANDS ZYDIS_MAX_OPERAND_COUNT_VISIBLE
@@ -86,6 +88,7 @@ struct xlat {
 	const uint8_t *page2;  /* of the next page, or NULL */
 	ZydisDecoder *decoder;
 	uint32_t mode;
+	uint32_t exit_mode;    /* the mode word behind the block */
 	bool single;           /* single-step block: leave for C after each instruction */
 	bool absolute;
 
@@ -155,6 +158,12 @@ void emit_moffs(struct xlat *x);
 void emit_xlat(struct xlat *x);
 void emit_bitstring(struct xlat *x);
 void emit_incdec(struct xlat *x);
+
+/* translate_inline.c */
+bool insn_can_inline(const struct xlat *x, const struct insn *in);
+void emit_inline(struct xlat *x);
+/* Pushes the value in vcpu.spill[0]. */
+void emit_push_spilled(struct xlat *x, unsigned size);
 
 /* translate_flow.c */
 void emit_jcc(struct xlat *x);

@@ -11,13 +11,13 @@
  */
 #include "engine/soft/translate.h"
 
-static struct block_exit *new_exit(struct xlat *x, int64_t target, uint32_t live)
+static struct block_exit *new_exit(struct xlat *x, int64_t target)
 {
 	struct block_exit *e = &x->exits[x->exit_count++];
 
 	memset(e, 0, sizeof(*e));
 	e->from = x->block;
-	e->live = live;
+	e->mode = x->exit_mode;
 	e->cross = target < 0 || target >= PAGE_SIZE;
 	e->target = x->absolute ? x->block->page_va + (uint64_t)target : (uint64_t)target;
 	return e;
@@ -43,7 +43,7 @@ static bool linkable(const struct xlat *x, int64_t target)
 static void emit_jump_cache(struct xlat *x, int32_t undo)
 {
 	struct emitter *o = x->o;
-	uint32_t base = VOFF(jc[0]) + (uint32_t)(mode_view(x->mode) * sizeof(struct jump_cache));
+	uint32_t base = VOFF(jc[0]) + (uint32_t)(mode_view(x->exit_mode) * sizeof(struct jump_cache));
 
 	if (x->single || (x->mode & (MODE_CSBASE | MODE_CHECK(SEG_CS)))) {
 		emit_leave(x, DESC_JUMP, 0)->jump.undo = undo;
@@ -125,7 +125,7 @@ void emit_exit(struct xlat *x, int64_t target, uint32_t live)
 
 	flags_to_memory(x, live);
 	if (linkable(x, target)) {
-		struct block_exit *e = new_exit(x, target, live);
+		struct block_exit *e = new_exit(x, target);
 
 		if (o == &x->cold) {
 			/* The stub follows right behind: jump over nothing. */
@@ -180,7 +180,7 @@ void emit_jcc(struct xlat *x)
 	e8(o, 0x80 | cc);
 	if (linkable(x, target) && !(in->live_exit & x->host_valid & ~x->mem_valid)) {
 		/* Nothing to save on the way: the conditional jump itself is linked. */
-		struct block_exit *e = new_exit(x, target, in->live_exit);
+		struct block_exit *e = new_exit(x, target);
 		uint32_t stub = emit_exit_stub(x, e);
 
 		e->patch = cache_off(x, o->p);
@@ -337,6 +337,15 @@ void emit_push(struct xlat *x)
 			src = gpr_number(op->reg.value);
 		emit_store_sized(x, src, size);
 	}
+	emit_stack_adjust(x, -(int32_t)size);
+}
+
+void emit_push_spilled(struct xlat *x, unsigned size)
+{
+	emit_stack_address(x, -(int32_t)size, size, true);
+	emit_access(x, size, ACCESS_WRITE);
+	emit_load(x->o, SCRATCH1, VOFF(spill[0]));
+	emit_store_sized(x, SCRATCH1, size);
 	emit_stack_adjust(x, -(int32_t)size);
 }
 
