@@ -81,19 +81,24 @@ static const struct host_feature {
 	{ CPU_SHA, NEED_NONE, EBX, 29, 7, 0 },
 	{ CPU_VAES, NEED_AVX, ECX, 9, 7, 0 },
 	{ CPU_VPCLMUL, NEED_AVX, ECX, 10, 7, 0 },
-	{ CPU_XSAVEOPT, NEED_XSAVE, EAX, 0, 0xd, 1 },
 	{ CPU_XGETBV1, NEED_XSAVE, EAX, 2, 0xd, 1 },
 	{ CPU_LAHF, NEED_NONE, ECX, 0, 0x80000001, 0 },
 	{ CPU_LZCNT, NEED_NONE, ECX, 5, 0x80000001, 0 },
+	{ CPU_MISALIGNSSE, NEED_NONE, ECX, 7, 0x80000001, 0 },
 	{ CPU_PREFETCHW, NEED_NONE, ECX, 8, 0x80000001, 0 },
 };
 
-/* The host's answers, each asked for once: inside of a VM, CPUID is a slow exit. */
-struct host_cpuid {
-	uint32_t leaf1[4], leaf7[4], leafd1[4], ext1[4];
-};
+/* XCR0 as the host kernel set it: what XSAVE and AVX may be used for. */
+static uint64_t host_xcr0(void)
+{
+	uint32_t lo, hi;
 
-static void host_cpuid_read(struct host_cpuid *h)
+	__asm__("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+	return (uint64_t)hi << 32 | lo;
+}
+
+/* Each leaf is asked for once: inside of a VM, CPUID is a slow exit. */
+void cpuid_read_host(struct host_cpu *h)
 {
 	uint32_t max, max_ext, b, c, d;
 
@@ -107,22 +112,13 @@ static void host_cpuid_read(struct host_cpuid *h)
 		__cpuid_count(0xd, 1, h->leafd1[EAX], h->leafd1[EBX], h->leafd1[ECX], h->leafd1[EDX]);
 	if (max_ext >= 0x80000001)
 		__cpuid(0x80000001, h->ext1[EAX], h->ext1[EBX], h->ext1[ECX], h->ext1[EDX]);
+	if (h->leaf1[ECX] & BIT(27))
+		h->xcr0 = host_xcr0();
 }
 
-static const uint32_t *host_leaf(const struct host_cpuid *h, uint32_t leaf)
+static const uint32_t *host_leaf(const struct host_cpu *h, uint32_t leaf)
 {
 	return leaf == 1 ? h->leaf1 : leaf == 7 ? h->leaf7 : leaf == 0xd ? h->leafd1 : h->ext1;
-}
-
-/* XCR0 as the host kernel set it: what XSAVE and AVX may be used for. */
-static uint64_t host_xcr0(const struct host_cpuid *h)
-{
-	uint32_t lo, hi;
-
-	if (!(h->leaf1[ECX] & BIT(27)))
-		return 0;
-	__asm__("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
-	return (uint64_t)hi << 32 | lo;
 }
 
 static void feature_set(struct cpuid_table *t, enum cpu_feature f)
@@ -131,9 +127,9 @@ static void feature_set(struct cpuid_table *t, enum cpu_feature f)
 }
 
 /* Reads which copied instructions the host has into @t->features and @t->xcr0. */
-static void features_read(struct cpuid_table *t, const struct host_cpuid *host)
+static void features_read(struct cpuid_table *t, const struct host_cpu *host)
 {
-	uint64_t xcr0 = host_xcr0(host);
+	uint64_t xcr0 = host->xcr0;
 	bool xsave = (xcr0 & (XCR0_X87 | XCR0_SSE)) == (XCR0_X87 | XCR0_SSE);
 	bool avx = xsave && (xcr0 & XCR0_AVX);
 
@@ -212,7 +208,7 @@ static const uint32_t edx_basic = BIT(0) /* FPU */ | BIT(2) /* DE */ | BIT(3) /*
 				  BIT(14) /* MCA */ | BIT(15) /* CMOV */ | BIT(16) /* PAT */ |
 				  BIT(23) /* MMX */ | BIT(24) /* FXSR */;
 
-static void build_basic(struct cpuid_table *t, const struct host_cpuid *host, unsigned vcpus)
+static void build_basic(struct cpuid_table *t, const struct host_cpu *host, unsigned vcpus)
 {
 	add(t, 0, MAX_BASIC, four("Auth"), four("cAMD"), four("enti"));
 
@@ -327,17 +323,22 @@ static void build_extended(struct cpuid_table *t, unsigned vcpus)
 	    0, BIT(1) /* TSA_SQ_NO */ | BIT(2) /* TSA_L1_NO */ | BIT(7) /* see above */, 0);
 }
 
-void cpuid_build(struct cpuid_table *t, unsigned vcpus)
+void cpuid_build_for(struct cpuid_table *t, unsigned vcpus, const struct host_cpu *host, uint32_t tsc_khz)
 {
-	struct host_cpuid host;
-
 	memset(t, 0, sizeof(*t));
-	t->tsc_khz = tsc_frequency_khz();
-	host_cpuid_read(&host);
-	features_read(t, &host);
-	build_basic(t, &host, vcpus);
+	t->tsc_khz = tsc_khz;
+	features_read(t, host);
+	build_basic(t, host, vcpus);
 	build_hypervisor(t);
 	build_extended(t, vcpus);
+}
+
+void cpuid_build(struct cpuid_table *t, unsigned vcpus)
+{
+	struct host_cpu host;
+
+	cpuid_read_host(&host);
+	cpuid_build_for(t, vcpus, &host, tsc_frequency_khz());
 }
 
 /* Bytes of an XSAVE area with the components of @xcr0; both formats agree for x87, SSE, AVX. */

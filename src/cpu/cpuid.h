@@ -40,9 +40,10 @@ enum cpu_feature {
 	CPU_SSE3, CPU_PCLMUL, CPU_SSSE3, CPU_FMA, CPU_CX16, CPU_SSE41, CPU_SSE42, CPU_MOVBE, CPU_POPCNT,
 	CPU_AES, CPU_XSAVE, CPU_AVX, CPU_F16C, CPU_RDRAND, CPU_LAHF, CPU_LZCNT, CPU_PREFETCHW, CPU_BMI1,
 	CPU_AVX2, CPU_BMI2, CPU_RDSEED, CPU_ADX, CPU_CLFLUSHOPT, CPU_CLWB, CPU_SHA, CPU_VAES, CPU_VPCLMUL,
-	CPU_XSAVEOPT, CPU_XGETBV1,
+	CPU_XGETBV1, CPU_MISALIGNSSE,
 	/* emulated: always there, those about XSAVE with CPU_XSAVE */
-	CPU_FSGSBASE, CPU_INVPCID, CPU_RDTSCP, CPU_RDPID, CPU_SMAP, CPU_SERIALIZE, CPU_XSAVEC, CPU_XSAVES,
+	CPU_FSGSBASE, CPU_INVPCID, CPU_RDTSCP, CPU_RDPID, CPU_SMAP, CPU_SERIALIZE, CPU_XSAVEOPT,
+	CPU_XSAVEC, CPU_XSAVES,
 	/* never offered */
 	CPU_GFNI, CPU_SSE4A, CPU_XOP, CPU_FMA4, CPU_TBM, CPU_LWP, CPU_3DNOW, CPU_AVX512, CPU_AVX_VNNI,
 	CPU_RTM, CPU_MPX, CPU_PKU, CPU_AMX, CPU_SVM, CPU_VMX, CPU_MONITOR, CPU_MONITORX, CPU_CLZERO,
@@ -76,6 +77,18 @@ static inline bool cpuid_has(const struct cpuid_table *t, enum cpu_feature f)
 
 /* Builds the table for a guest of @vcpus CPUs on this host. */
 void cpuid_build(struct cpuid_table *t, unsigned vcpus);
+
+/*
+ * The same in two steps, for tests of other hosts than this one. Registers in
+ * the order EAX EBX ECX EDX; leaves that the host lacks are zero; xcr0 as its
+ * kernel has set it, 0 without OSXSAVE.
+ */
+struct host_cpu {
+	uint32_t leaf1[4], leaf7[4], leafd1[4], ext1[4];
+	uint64_t xcr0;
+};
+void cpuid_read_host(struct host_cpu *h);
+void cpuid_build_for(struct cpuid_table *t, unsigned vcpus, const struct host_cpu *host, uint32_t tsc_khz);
 
 /*
  * Executes CPUID for @leaf/@subleaf: out[] = EAX EBX ECX EDX. The bits that

@@ -135,7 +135,7 @@ static void test_never(void **state)
 			 0);
 	assert_int_equal(out[ECX] & ~(BIT(2) | BIT(9) | BIT(10) | BIT(22)), 0);
 	query(0, 0x80000001, 0);
-	assert_int_equal(out[ECX] & ~(BIT(0) | BIT(1) | BIT(5) | BIT(8) | BIT(22)), 0);
+	assert_int_equal(out[ECX] & ~(BIT(0) | BIT(1) | BIT(5) | BIT(7) | BIT(8) | BIT(22)), 0);
 	assert_false(out[EDX] & (BIT(25) | BIT(30) | BIT(31))); /* FFXSR, 3DNow */
 	/* leaves that do not exist say nothing */
 	static const uint32_t none[] = { 2,          3,          4,          5,          9,
@@ -286,6 +286,51 @@ static void test_tsc_frequency(void **state)
 	assert_true(khz > table.tsc_khz * 0.999 && khz < table.tsc_khz * 1.001);
 }
 
+/* A host without AVX, or whose kernel does not enable it; one without XSAVE at all; the plainest x86-64. */
+static void test_lesser_hosts(void **state)
+{
+	static const enum cpu_feature avx[] = { CPU_AVX, CPU_AVX2, CPU_FMA, CPU_F16C, CPU_VAES, CPU_VPCLMUL };
+	struct host_cpu host;
+
+	cpuid_read_host(&host);
+	host.xcr0 = XCR0_X87 | XCR0_SSE;
+	cpuid_build_for(&table, 1, &host, 2000000);
+	for (unsigned i = 0; i < sizeof(avx) / sizeof(avx[0]); i++)
+		assert_false(cpuid_has(&table, avx[i]));
+	assert_true(cpuid_has(&table, CPU_XSAVE) && cpuid_has(&table, CPU_XSAVES));
+	assert_int_equal(table.xcr0, XCR0_X87 | XCR0_SSE);
+	assert_false(guest_bit(1, 0, ECX, 28));
+	assert_false(guest_bit(7, 0, EBX, 5));
+	query(0, 0xd, 0);
+	assert_int_equal(out[EAX], 3);
+	assert_int_equal(out[ECX], 576);
+	query(0, 0xd, 2);
+	assert_int_equal(out[EAX], 0);
+
+	host.xcr0 = 0;
+	cpuid_build_for(&table, 1, &host, 2000000);
+	assert_int_equal(table.xcr0, 0);
+	for (unsigned f = 0; f < 4; f++) {
+		static const enum cpu_feature xsave[] = { CPU_XSAVE, CPU_XSAVEOPT, CPU_XSAVEC, CPU_XSAVES };
+		assert_false(cpuid_has(&table, xsave[f]));
+	}
+	assert_false(guest_bit(1, 0, ECX, 26));
+	query(0, 0xd, 0);
+	assert_int_equal(out[EAX] | out[EBX] | out[ECX] | out[EDX], 0);
+	query(0, 0xd, 1);
+	assert_int_equal(out[EAX] | out[EBX] | out[ECX] | out[EDX], 0);
+
+	memset(&host, 0, sizeof(host));
+	cpuid_build_for(&table, 1, &host, 2000000);
+	for (unsigned f = 0; f < CPU_FSGSBASE; f++)
+		assert_false(cpuid_has(&table, f));
+	for (unsigned f = CPU_FSGSBASE; f <= CPU_SERIALIZE; f++)
+		assert_true(cpuid_has(&table, f));
+	test_required_by_distributions(state);
+	test_no_mitigations(state);
+	cpuid_build(&table, 1);
+}
+
 static int setup(void **state)
 {
 	cpuid_build(&table, 1);
@@ -305,6 +350,7 @@ int main(void)
 		cmocka_unit_test(test_caches),
 		cmocka_unit_test(test_hypervisor),
 		cmocka_unit_test(test_tsc_frequency),
+		cmocka_unit_test(test_lesser_hosts),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
