@@ -31,6 +31,7 @@ static bool never(ZydisMnemonic m)
 	case ZYDIS_MNEMONIC_SLDT:
 	case ZYDIS_MNEMONIC_STR:
 	case ZYDIS_MNEMONIC_SMSW:
+	case ZYDIS_MNEMONIC_LSL: /* of Linux's CPU number segment */
 	case ZYDIS_MNEMONIC_VMCALL:
 	case ZYDIS_MNEMONIC_VMMCALL:
 	case ZYDIS_MNEMONIC_POPF:

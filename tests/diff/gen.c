@@ -137,6 +137,8 @@ static void gen_gather(struct generator *g)
 	do
 		base = gen_reg(g);
 	while ((g->assigned >> base & 1) || base == 5 || base == 13);
+	/* A fault in the middle of a gather under single step: too exotic. */
+	g->c->rflags &= ~0x100ull;
 	g->assigned |= 1u << base;
 	g->c->regs[base] = gen_target(g, 512, false);
 	for (unsigned h = 0; h < 2; h++) {
@@ -355,7 +357,18 @@ static void mask_undefined(struct generator *g)
 			switch (in.mnemonic) {
 			case ZYDIS_MNEMONIC_MASKMOVDQU:
 			case ZYDIS_MNEMONIC_VMASKMOVDQU:
+			case ZYDIS_MNEMONIC_FLDENV:
+			case ZYDIS_MNEMONIC_FRSTOR:
+			case ZYDIS_MNEMONIC_FNSTENV:
+			case ZYDIS_MNEMONIC_FNSAVE:
 			case ZYDIS_MNEMONIC_MASKMOVQ: c->loose_cr2 = true; break;
+			/* Which operand is looked at first depends on the CPU. */
+			case ZYDIS_MNEMONIC_CMPSB:
+			case ZYDIS_MNEMONIC_CMPSW:
+			case ZYDIS_MNEMONIC_CMPSQ: c->any_cr2 = true; break;
+			case ZYDIS_MNEMONIC_CMPSD:
+				c->any_cr2 |= in.meta.category == ZYDIS_CATEGORY_STRINGOP;
+				break;
 			default: break;
 			}
 			if (in.cpu_flags->tested & undefined)

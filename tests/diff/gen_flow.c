@@ -34,7 +34,9 @@ static void no_label(struct generator *g)
 static void filler(struct generator *g, bool stack)
 {
 	unsigned k = rnd_n(&g->r, 10);
+	bool last = g->last;
 
+	g->last = false; /* nothing wild here */
 	if (!stack && k >= 5 && k < 7)
 		k = 0;
 
@@ -45,6 +47,7 @@ static void filler(struct generator *g, bool stack)
 		gen_random(g, SPACE_ONE, 1u << CLASS_STACK);
 	else
 		gen_random(g, SPACE_0F, 1u << CLASS_INT);
+	g->last = last;
 }
 
 /* reg = address of a label */

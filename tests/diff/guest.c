@@ -121,8 +121,11 @@ static void build_tables(struct guest *g)
 	uint64_t tss = STUB_BASE + STUB_TSS, top = STUB_BASE + STUB_OUTBOX + OUT_TOP;
 
 	g->cr3 = new_frame(g);
-	for (unsigned i = 0; i < CODE_PAGES; i++)
+	for (unsigned i = 0; i < CODE_PAGES; i++) {
 		g->code_pa[i] = map_page(g, VA_CODE + i * 4096ull, PTE_U);
+		/* Code is also data, for whoever runs into it. */
+		memcpy(guest_range(&g->mem, g->code_pa[i], 4096), g->a->code + i * 4096ul, 4096);
+	}
 	for (unsigned p = 0; p < DATA_PAGES; p++)
 		g->page[p] = guest_range(
 			&g->mem,

@@ -364,6 +364,7 @@ static bool run_all(struct diff *d)
 		d->next_va = (d->next_va + 4095) & ~4095ull;
 		if (d->next_va >= end) {
 			d->next_va = VA_CODE;
+			memset(d->code, 0xcc, CODE_PAGES * 4096ul);
 			if (!fresh_guest(d))
 				return false;
 		}

@@ -82,6 +82,12 @@ static bool differ_fpu(FILE *out, bool ia32, const struct outcome *want, const s
 	return bad;
 }
 
+/* The IRET to the signal handler makes 0 of null selectors 1 to 3. */
+static uint16_t selector(uint16_t sel)
+{
+	return sel < 4 ? 0 : sel;
+}
+
 static uint64_t change_va(uint32_t index)
 {
 	return data_pages[index / 512].va + index % 512 * 8;
@@ -132,9 +138,15 @@ bool outcomes_equal(const struct diff_case *c, const struct outcome *want, const
 		    bool strict, FILE *out)
 {
 	uint64_t flags = FLAGS_COMPARED & ~(uint64_t)c->undefined;
-	uint64_t page = c->loose_cr2 ? 0xfff : 0;
-	bool bad = false;
+	uint64_t page = c->any_cr2 ? ~0ull : c->loose_cr2 ? 0xfff : 0;
+	bool bad = false, fpu;
 
+	/* Which operand of CMPS faults first depends on the CPU. */
+	if (c->any_cr2 && want->rip == got->rip && want->vector >= VEC_SS && want->vector <= VEC_PF &&
+	    got->vector >= VEC_SS && got->vector <= VEC_PF)
+		return true;
+	/* So does how far a gather gets that faults. */
+	fpu = !(c->family == FAM_GATHER && want->vector == VEC_PF && got->vector == VEC_PF);
 	if (want->vector == VEC_MF && want->rip == got->rip && got->vector >= VEC_SS && got->vector <= VEC_PF)
 		return true;
 	if (want->vector != VEC_BP && want->vector != VEC_DB && !strict)
@@ -150,9 +162,9 @@ bool outcomes_equal(const struct diff_case *c, const struct outcome *want, const
 	bad |= differ(out, "gsbase", want->gsbase, got->gsbase);
 	bad |= differ(out, "cs", want->cs, got->cs);
 	bad |= differ(out, "ss", want->ss, got->ss);
-	bad |= differ(out, "ds", want->ds, got->ds);
-	bad |= differ(out, "es", want->es, got->es);
-	bad |= differ_fpu(out, c->ia32, want, got);
+	bad |= differ(out, "ds", selector(want->ds), selector(got->ds));
+	bad |= differ(out, "es", selector(want->es), selector(got->es));
+	bad |= fpu && differ_fpu(out, c->ia32, want, got);
 	bad |= c->family != FAM_FENV && differ_memory(out, want, got);
 	return !bad;
 }

@@ -277,7 +277,7 @@ static void double_fault(void)
 	r = kernel_regs(k_ud2);
 	run_frame(&r);
 	tcg_is_wrong();
-	expect_trap("#UD whose gate is not present: #NP", 11, 6 * 8 + 2);
+	expect_trap("#UD whose gate is not present: #NP with EXT", 11, 6 * 8 + 3);
 	/* contributory, then contributory */
 	set_gate(11, isr_table + 16 * 11, 0x0e, 0, KCS);
 	r = user_regs(u_div);
