@@ -48,6 +48,10 @@ static void tlb_clear_view(struct tlb_view_table *t)
 			 : "=a"(ret)
 			 : "a"((long)SYS_madvise), "D"(t), "S"(sizeof(*t)), "d"((long)MADV_DONTNEED)
 			 : "rcx", "r11", "memory");
+	if (ret) {
+		for (uint32_t i = 0; i < TLB_SIZE; i++)
+			t->tag_r[i] = t->tag_w[i] = 0;
+	}
 	t->tag_r[0] = t->tag_w[0] = TLB_NONE;
 }
 

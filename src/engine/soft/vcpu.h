@@ -131,7 +131,8 @@ struct soft_vcpu {
 	uint8_t bounce_area[192] __attribute__((aligned(64)));
 
 	struct jump_cache jc[VIEW_COUNT];
-	struct tlb_view_table tlb[VIEW_COUNT];
+	/* page aligned, or tlb_clear_view() could not give pages back */
+	struct tlb_view_table tlb[VIEW_COUNT] __attribute__((aligned(4096)));
 };
 
 #define VOFF(field) ((uint32_t)offsetof(struct soft_vcpu, field))
