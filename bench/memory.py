@@ -35,7 +35,9 @@ def split(pid, memory_mib):
 	"""(guest RAM resident, everything else resident), in MiB."""
 	found = list(mappings(pid))
 	# QEMU's code cache is as large as this guest, but executable
-	largest = max((entry for entry in found if not entry[4]), key=lambda entry: entry[0])
+	largest = max((entry for entry in found if not entry[4]), key=lambda entry: entry[0], default=None)
+	if not largest:  # a process that has just ended
+		return None
 	named = largest[1]
 	ram = other = 0
 	for entry in found:
