@@ -42,7 +42,7 @@ static void long_fault_same_level(void **state)
 		      FIX_KSTACK - 0x108, K_DATA);
 	/* TF, NT, RF and IF are gone; AC stays, and with it the right to touch user pages. */
 	assert_int_equal(cpu_get_rflags(c), FLAG_ONE | FLAG_CF | FLAG_OF | FLAG_AC);
-	assert_int_equal(c->mode, MODE_CS64 | MODE_AC);
+	assert_int_equal(c->mode, MODE_CS64 | MODE_AC | MODE_CPL0 | MODE_SMAP);
 	assert_int_equal(c->s.seg[SEG_SS].sel, K_DATA);
 	assert_true(c->s.seg[SEG_SS].attr & SEG_ATTR_P);
 	assert_int_equal(fix.writes, 1);
@@ -68,7 +68,7 @@ static void long_fault_from_user(void **state)
 	assert_int_equal(c->s.seg[SEG_SS].sel, 0);
 	assert_int_equal(c->s.seg[SEG_SS].attr & SEG_ATTR_P, 0);
 	assert_int_equal(c->s.seg[SEG_DS].sel, U_DATA);
-	assert_int_equal(c->mode, MODE_CS64);
+	assert_int_equal(c->mode, MODE_CS64 | MODE_CPL0 | MODE_SMAP);
 	assert_false(c->s.int_shadow);
 	assert_false(c->s.halted);
 }
@@ -82,7 +82,7 @@ static void long_fault_from_compat(void **state)
 	check_frame64(FIX_KSTACK - 40, FIX_DATA, U_CODE32, FLAG_ONE | FLAG_IF | FLAG_RF, FIX_USTACK, U_DATA);
 	/* a trap gate leaves IF alone */
 	assert_int_equal(c->iflag, 1);
-	assert_int_equal(c->mode, MODE_CS64);
+	assert_int_equal(c->mode, MODE_CS64 | MODE_CPL0 | MODE_SMAP);
 }
 
 static void long_ist(void **state)

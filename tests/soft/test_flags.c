@@ -2,6 +2,9 @@
 /* RFLAGS, the mode word, operands. */
 #include "sys_fixture.h"
 
+/* The mode word of fresh 64-bit code at CPL 0; the fixture turns SMAP on. */
+#define KERNEL64 (MODE_CS64 | MODE_CPL0 | MODE_SMAP)
+
 static struct soft_cpu *const c = &fix.c;
 
 static void flags_round_trip(void **state)
@@ -139,6 +142,16 @@ static void cli_sti(void **state)
 	assert_int_equal(run(sys_sti, &op), NEXT_CONTINUE);
 	assert_int_equal(c->iflag, 1);
 	assert_int_equal(c->exit_request, 1);
+	assert_false(c->s.int_shadow);
+
+	/* single steps: the shadow must outlive the block, if STI casts one */
+	cpu_set_rflags(c, FLAG_ONE | FLAG_TF);
+	cpu_update_mode(c);
+	assert_int_equal(run(sys_sti, &op), NEXT_CONTINUE);
+	assert_true(c->s.int_shadow);
+	c->s.int_shadow = false;
+	assert_int_equal(run(sys_sti, &op), NEXT_CONTINUE);
+	assert_false(c->s.int_shadow);
 
 	fix_init(LONG64, 3);
 	run_faults(sys_cli, &op, VEC_GP, 0);
@@ -160,24 +173,24 @@ static void mode_flags(void **state)
 
 	fix_init(LONG64, 0);
 	op = op_none(8);
-	assert_int_equal(c->mode, MODE_CS64);
+	assert_int_equal(c->mode, KERNEL64);
 	assert_int_equal(run(sys_stac, &op), NEXT_DISPATCH);
-	assert_int_equal(c->mode, MODE_CS64 | MODE_AC);
+	assert_int_equal(c->mode, KERNEL64 | MODE_AC);
 	assert_int_equal(c->s.rip, FIX_DATA + 2);
 	assert_int_equal(run(sys_clac, &op), NEXT_DISPATCH);
-	assert_int_equal(c->mode, MODE_CS64);
+	assert_int_equal(c->mode, KERNEL64);
 	c->s.rip = FIX_DATA;
 	assert_int_equal(run(sys_clac, &op), NEXT_CONTINUE);
 	assert_int_equal(run(sys_std, &op), NEXT_DISPATCH);
-	assert_int_equal(c->mode, MODE_CS64 | MODE_DF);
+	assert_int_equal(c->mode, KERNEL64 | MODE_DF);
 	assert_int_equal(run(sys_cld, &op), NEXT_DISPATCH);
-	assert_int_equal(c->mode, MODE_CS64);
+	assert_int_equal(c->mode, KERNEL64);
 
 	/* without SMAP AC makes no difference, and the mode word says so */
 	c->s.cr4 &= ~CR4_SMAP;
 	cpu_update_mode(c);
 	c->s.rip = FIX_DATA;
-	assert_int_equal(c->mode, MODE_CS64 | MODE_AC);
+	assert_int_equal(c->mode, MODE_CS64 | MODE_CPL0 | MODE_AC);
 	assert_int_equal(run(sys_stac, &op), NEXT_CONTINUE);
 
 	fix_init(LONG64, 3);
@@ -223,9 +236,9 @@ static void mode_control(void **state)
 	fix_init(LONG64, 0);
 	c->s.cr4 |= CR4_TSD;
 	cpu_update_mode(c);
-	assert_int_equal(c->mode, MODE_CS64);
+	assert_int_equal(c->mode, KERNEL64);
 	fix_init(LEGACY16, 0);
-	assert_int_equal(c->mode, MODE_SS32);
+	assert_int_equal(c->mode, MODE_SS32 | MODE_CPL0 | MODE_SMAP);
 	fix_init(COMPAT32, 3);
 	assert_int_equal(c->mode, MODE_CS32 | MODE_SS32 | MODE_USER);
 	/* the bit of CS is about fetches and reads */
@@ -240,7 +253,7 @@ static void mode_control(void **state)
 	fix_init(LEGACY32, 0);
 	c->s.seg[SEG_CS].attr |= SEG_ATTR_L;
 	cpu_update_mode(c);
-	assert_int_equal(c->mode, MODE_CS32 | MODE_SS32);
+	assert_int_equal(c->mode, MODE_CS32 | MODE_SS32 | MODE_CPL0 | MODE_SMAP);
 }
 
 static void addresses(void **state)

@@ -107,7 +107,7 @@ static void loads_ldt(void **state)
 static void mode_word(void **state)
 {
 	fix_init(LEGACY32, 0);
-	assert_int_equal(c->mode, MODE_CS32 | MODE_SS32);
+	assert_int_equal(c->mode, MODE_CS32 | MODE_SS32 | MODE_CPL0 | MODE_SMAP);
 	mov_ok(SEG_DS, U_DATA, NEXT_CONTINUE); /* flat again: nothing changes */
 	mov_ok(SEG_DS, 0, NEXT_DISPATCH);
 	assert_true(c->mode & MODE_CHECK(SEG_DS));
@@ -132,7 +132,15 @@ static void mode_word(void **state)
 	/* 64-bit code has none of this */
 	fix_init(LONG64, 0);
 	mov_ok(SEG_SS, K_STACK16, NEXT_CONTINUE);
-	assert_int_equal(c->mode, MODE_CS64);
+	assert_int_equal(c->mode, MODE_CS64 | MODE_CPL0 | MODE_SMAP);
+	assert_false(c->s.int_shadow);
+	/* but when each instruction is a block, the shadow must outlive the block */
+	c->s.dr[7] = 1;
+	cpu_update_mode(c);
+	mov_ok(SEG_DS, K_DATA, NEXT_CONTINUE);
+	assert_false(c->s.int_shadow);
+	mov_ok(SEG_SS, K_DATA, NEXT_CONTINUE);
+	assert_true(c->s.int_shadow);
 	fix_init(LEGACY32, 0);
 	mov_bad(SEG_SS, 0, VEC_GP, 0);
 }
@@ -451,8 +459,9 @@ static void limits(void **state)
 	assert_false(allowed(SEG_CS, 0, 4, false));
 	mov_ok(SEG_ES, 0, NEXT_CONTINUE);
 	assert_false(allowed(SEG_ES, 0, 1, false));
-	/* flat segments wrap at 4 GiB */
-	assert_true(allowed(SEG_DS, 0xfffffffe, 4, true));
+	/* flat segments end at 4 GiB, too */
+	assert_true(allowed(SEG_DS, 0xfffffffc, 4, true));
+	assert_false(allowed(SEG_DS, 0xfffffffd, 4, true));
 	mov_ok(SEG_SS, K_SMALL, NEXT_DISPATCH);
 	assert_true(allowed(SEG_SS, 0x1fffc, 4, true));
 	assert_false(allowed(SEG_SS, 0x1fffd, 4, true));

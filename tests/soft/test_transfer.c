@@ -498,7 +498,7 @@ static void syscall64(void **state)
 	assert_int_equal(c->s.seg[SEG_CS].sel, 0x10);
 	assert_int_equal(c->s.seg[SEG_SS].sel, 0x18);
 	assert_int_equal(c->cpl, 0);
-	assert_int_equal(c->mode, MODE_CS64);
+	assert_int_equal(c->mode, MODE_CS64 | MODE_CPL0 | MODE_SMAP);
 
 	/* back; RF and VM in R11 do not count */
 	c->irq_waiting = 1;

@@ -21,11 +21,13 @@ enum soft_next sys_cli(struct soft_cpu *c, const struct sysop *op)
 	return NEXT_CONTINUE;
 }
 
-/* The one-instruction shadow is the translator's: it does not end a block here. */
+/* The one-instruction shadow: the translator does not end a block here, unless it is to be a short one. */
 enum soft_next sys_sti(struct soft_cpu *c, const struct sysop *op)
 {
 	if (c->cpl > cpu_iopl(c))
 		return soft_gp(c, 0);
+	if (!c->iflag && (c->mode & MODE_SINGLE))
+		c->s.int_shadow = true;
 	c->iflag = 1;
 	if (c->irq_waiting)
 		c->exit_request = 1;

@@ -13,18 +13,18 @@
 
 /*
  * Installs a loaded segment register. The instruction after a load of SS is
- * executed before any interrupt: inside a block that takes care of itself,
- * but not when the new segment changes the mode word.
+ * executed before any interrupt or debug trap: inside a block that takes care
+ * of itself, but not when the block ends here.
  */
 static enum soft_next commit_seg(struct soft_cpu *c, unsigned seg, const struct x86_seg *new)
 {
-	enum soft_next next;
+	enum soft_next next = NEXT_CONTINUE;
 
 	c->s.seg[seg] = *new;
-	if (c->mode & MODE_CS64)
-		return NEXT_CONTINUE; /* the mode word has nothing of ES SS DS FS GS */
-	next = sysop_mode_changed(c);
-	if (next == NEXT_DISPATCH && seg == SEG_SS)
+	/* The mode word of 64-bit code has nothing of ES SS DS FS GS. */
+	if (!(c->mode & MODE_CS64))
+		next = sysop_mode_changed(c);
+	if (seg == SEG_SS && (next == NEXT_DISPATCH || (c->mode & MODE_SINGLE)))
 		c->s.int_shadow = true;
 	return next;
 }

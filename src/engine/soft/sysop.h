@@ -143,6 +143,9 @@ void cpu_set_sp(struct soft_cpu *c, uint64_t sp);
  */
 enum soft_next sysop_mode_changed(struct soft_cpu *c);
 
+/* Modes in which each instruction is a block of its own. */
+#define MODE_SINGLE (MODE_TF | MODE_HWBP)
+
 /* 48-bit canonical form (no LA57). */
 static inline bool soft_canonical(uint64_t lin)
 {
