@@ -156,7 +156,7 @@ enum soft_next sys_fxsave(struct soft_cpu *c, const struct sysop *op)
 
 	if (c->s.cr0 & (CR0_EM | CR0_TS))
 		return sys_nm(c, op);
-	if (image_address(c, op, AREA_HEADER, 16, true, &lin))
+	if (image_address(c, op, AREA_HEADER, 16, true, &lin) || soft_probe(c, lin, AREA_HEADER, MEM_WRITE))
 		return NEXT_FAULT;
 	host_fxsave(&img);
 	clear_pointers(&img);
