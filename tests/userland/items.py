@@ -31,6 +31,7 @@ def stress(name, operations, extra="", quick=True, full_factor=10):
 
 for program in ("signals", "smc", "arch", "process"):
 	item(program, "exec /kit/bin/" + program)
+item("alignment-check", "exec /kit/bin/arch alignment", quick=False)
 item("i386-static", "exec /kit/bin/i386")
 item("i386-dynamic", "exec /kit/bin/i386-dynamic")
 

@@ -388,15 +388,19 @@ static void time_flows(void)
 	printf("time went backwards %d times\n", backwards);
 }
 
-int main(void)
+/* `arch alignment` is an item of its own: hardly any program sets AC in user mode. */
+int main(int argc, char **argv)
 {
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (argc > 1 && !strcmp(argv[1], "alignment")) {
+		alignment_check();
+		return 0;
+	}
 	segment_bases();
 	fsgsbase();
 	compatibility_mode();
 	far_and_iret();
 	flags();
-	alignment_check();
 	high_bytes();
 	strings();
 	bit_strings();
