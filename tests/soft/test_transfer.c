@@ -324,7 +324,7 @@ static void iret64(void **state)
 	cpu_update_mode(c);
 	put_stack(8, (uint64_t[]){ TARGET, U_CODE, user | FLAG_VM | FLAG_RF, FIX_USTACK, U_DATA }, 5);
 	/* DS of DPL 0 must not survive; FS with a base but a null selector must */
-	seg_set_null(&c->s.seg[SEG_FS], 0);
+	seg_set_null(&c->s.seg[SEG_FS], 3);
 	c->s.seg[SEG_FS].base = 0x7f0000001000;
 	assert_int_equal(run(sys_iret, &op), NEXT_DISPATCH);
 	assert_int_equal(c->s.rip, TARGET);
@@ -336,6 +336,7 @@ static void iret64(void **state)
 	assert_false(c->s.nmi_blocked);
 	assert_int_equal(c->s.seg[SEG_DS].sel, 0);
 	assert_int_equal(c->s.seg[SEG_DS].attr, 0);
+	assert_int_equal(c->s.seg[SEG_FS].sel, 0);
 	assert_true(c->s.seg[SEG_FS].base == 0x7f0000001000);
 	assert_int_equal(c->mode, MODE_CS64 | MODE_USER);
 

@@ -245,11 +245,12 @@ void seg_drop_inner(struct soft_cpu *c, unsigned new_cpl)
 		struct x86_seg *seg = &c->s.seg[which[i]];
 
 		/*
-		 * A null selector stays as it is: in long mode the base of FS
-		 * and GS lives its own life.
+		 * Of null selectors 1 to 3 the RPL gets lost. Their base does
+		 * not: in long mode that of FS and GS lives its own life.
 		 */
-		if ((seg->attr & SEG_ATTR_P) && !attr_is_conforming(seg->attr) &&
-		    attr_dpl(seg->attr) < new_cpl)
+		if (!(seg->attr & SEG_ATTR_P))
+			seg->sel = 0;
+		else if (!attr_is_conforming(seg->attr) && attr_dpl(seg->attr) < new_cpl)
 			seg_set_null(seg, 0);
 	}
 }
