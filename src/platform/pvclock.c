@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "platform/pvclock.h"
 
-#include <stdatomic.h>
 #include <string.h>
 #include <time.h>
 
@@ -60,8 +59,8 @@ uint64_t pvclock_to_ns(struct pvclock_scale s, uint64_t tsc)
 /* Copies @len bytes of @info behind its version, with the version odd meanwhile. */
 static void publish(uint32_t *to, const uint32_t *info, size_t len, uint32_t *version)
 {
-	__atomic_store_n(to, *version | 1, __ATOMIC_RELAXED);
-	atomic_thread_fence(memory_order_release);
+	/* An exchange, so that what follows cannot come before it. */
+	__atomic_exchange_n(to, *version | 1, __ATOMIC_ACQ_REL);
 	memcpy(to + 1, info + 1, len - sizeof(*to));
 	*version += 2;
 	__atomic_store_n(to, *version, __ATOMIC_RELEASE);

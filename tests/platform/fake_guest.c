@@ -29,7 +29,7 @@
 
 struct vcpu {
 	struct vcpu_bus bus;
-	volatile uint32_t exit_request;
+	_Atomic uint32_t exit_request;
 	const struct guest_memory *memory;
 	bool stop;
 	unsigned uart_interrupts, timer_interrupts;
