@@ -93,6 +93,11 @@ static void no_leaks(void **unused)
 	struct guest g;
 	unsigned long before;
 
+	/* valgrind grows itself, and finds leaks in the other tests by its own means. */
+	if (getenv("UNDER_VALGRIND")) {
+		image_free(&img);
+		skip();
+	}
 	guest_new(&g, 32);
 	check_ok(&g, guest_load(&g, &img));
 	before = address_space();
