@@ -208,6 +208,8 @@ void block_flush_all(struct soft_engine *e)
 		e->hash[i] = NULL;
 	e->by_hot_count = 0;
 	e->trampoline_count = 0;
+	for (uint32_t i = 0; i < TRAMP_CACHE_SIZE; i++)
+		e->tramp_cache[i].start = 0;
 	e->meta_next = 64; /* offset 0 means none */
 	e->cross_links = NULL;
 	e->hot_next = e->hot_start;

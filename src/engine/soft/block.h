@@ -20,7 +20,7 @@
 #include "engine/soft/vcpu.h"
 #include "memory.h"
 
-#define CODE_CACHE_SIZE (48u << 20) /* documented in README.md and lguest.1 */
+#define CODE_CACHE_SIZE (56u << 20) /* documented in README.md and lguest.1 */
 #define CODE_HOT_SIZE   (32u << 20)
 #define META_SIZE       (96u << 20) /* address space for struct block and friends */
 #define BLOCK_HASH_BITS 17
@@ -108,15 +108,13 @@ struct desc {
 	union {
 		struct {
 			uint8_t size;
-			uint8_t write; /* enum access_kind; for DESC_SEGMENT, 0 or 1 */
-			uint8_t view;
-			uint8_t seg;
+			uint8_t write : 2;  /* enum access_kind; for DESC_SEGMENT, 0 or 1 */
+			uint8_t seg : 3;    /* enum x86_segreg */
+			uint8_t align : 1;  /* not a multiple of its size: #GP(0) */
+			uint8_t stay : 1;   /* a call: not to be left behind the store */
 			uint8_t host_flags; /* flags in RFLAGS after the instruction (flags_pack) */
-			uint8_t align;      /* misaligned is #GP(0): 16 or 32, 0: does not matter */
-			uint8_t stay;       /* a call: not to be left behind the store */
-			uint16_t op_len;    /* bytes from resume to the end of the instruction's host code */
+			uint8_t op_len;     /* bytes from resume to the end of the instruction's host code */
 			uint32_t resume;    /* cache offset of the access itself, r11 = host address */
-			uint32_t tramp;     /* cache offset of the store trampoline, 0: none yet */
 		} access;
 		struct {
 			uint32_t resume; /* cache offset behind the exit */
@@ -148,6 +146,12 @@ static inline const void *desc_sysop(const struct desc *d)
 {
 	return (const uint8_t *)d + 16;
 }
+
+/* Where the trampoline of a store site is; direct-mapped by the site's offset. */
+#define TRAMP_CACHE_SIZE 4096
+struct tramp_cache_entry {
+	uint32_t site, start; /* cache offsets; start 0: empty */
+};
 
 struct trampoline {
 	uint32_t start, end; /* cache offsets */
@@ -181,6 +185,7 @@ struct soft_engine {
 	uint32_t by_hot_count, by_hot_max;
 	struct trampoline *trampolines;
 	uint32_t trampoline_count, trampoline_max;
+	struct tramp_cache_entry *tramp_cache;
 
 	/* one entry per page of RAM, in memfd order */
 	struct code_page **code_pages;

@@ -359,22 +359,33 @@ static enum after address_fault_at(struct soft_vcpu *v, const struct block *b, c
 static bool store_trampoline(struct soft_vcpu *v, const struct desc *d, uint64_t *pc)
 {
 	struct soft_engine *e = v->c.engine;
-	struct desc *rw = (struct desc *)(e->code_rw + ((const uint8_t *)d - e->code_rx));
+	uint32_t site = (uint32_t)((const uint8_t *)d - e->code_rx);
+	struct tramp_cache_entry *t = &e->tramp_cache[(site >> 2) % TRAMP_CACHE_SIZE];
 
-	if (!rw->access.tramp) {
+	if (t->site != site || !t->start) {
 		fpu_park(&v->c);
-		rw->access.tramp = trampoline_make(e, d);
+		t->start = trampoline_make(e, d);
 		fpu_unpark(&v->c);
+		t->site = site;
 	}
-	*pc = (uint64_t)(uintptr_t)e->code_rx + rw->access.tramp;
-	return rw->access.tramp != 0;
+	*pc = (uint64_t)(uintptr_t)e->code_rx + t->start;
+	return t->start != 0;
+}
+
+/* The linear address that missed: the check has subtracted the tag of TLB entry R10 from R11. */
+static uint64_t missed_address(const struct soft_vcpu *v, const struct block *b, const struct desc *d)
+{
+	const struct tlb_view_table *t = &v->tlb[mode_view(b->mode)];
+	uint32_t index = (uint32_t)v->x10 & (TLB_SIZE - 1);
+
+	return v->x11 + (d->access.write ? t->tag_w : t->tag_r)[index];
 }
 
 static enum after access_slow(struct soft_vcpu *v, const struct block *b, const struct desc *d, uint64_t *pc)
 {
 	struct soft_cpu *c = &v->c;
 	struct soft_engine *e = c->engine;
-	uint64_t lin = v->x11, phys = 0;
+	uint64_t lin = missed_address(v, b, d), phys = 0;
 	unsigned how = d->access.write ? MEM_WRITE : MEM_READ;
 	unsigned size = d->access.size;
 	bool special, code;
@@ -382,7 +393,7 @@ static enum after access_slow(struct soft_vcpu *v, const struct block *b, const 
 
 	*pc = (uint64_t)(uintptr_t)e->code_rx + d->access.resume;
 	v->stats.tlb_misses++;
-	if (d->access.align && (lin & (d->access.align - 1u))) {
+	if (d->access.align && (lin & (size - 1))) {
 		/* Comes before any page fault. */
 		soft_gp(c, 0);
 		return fault_at(v, b, d);
@@ -662,7 +673,7 @@ enum vcpu_exit soft_run(struct soft_vcpu *v)
 		v->step_tf = c->mode & MODE_TF;
 		v->step_rf = c->sysflags & FLAG_RF;
 		do {
-			d = enter(v, pc);
+			d = (const struct desc *)(e->code_rx + enter(v, pc));
 			after = handle(v, d, &pc);
 		} while (after == RESUME);
 		if (after == STOP)

@@ -5,8 +5,8 @@
 
 #include "engine/soft/vcpu.h"
 
-struct desc;
-typedef const struct desc *enter_fn(struct soft_vcpu *v, uint64_t host_pc);
+/* The enter thunk: runs translated code at @host_pc, returns the cache offset of a struct desc. */
+typedef uint64_t enter_fn(struct soft_vcpu *v, uint64_t host_pc);
 
 /* Runs the guest until something ends it. GS points at @v, signals have their own stack. */
 enum vcpu_exit soft_run(struct soft_vcpu *v);

@@ -108,7 +108,7 @@ static struct vcpu *soft_vcpu_create(struct engine *engine, unsigned index, cons
 		.code = (uint64_t)(uintptr_t)e->code_rx,
 		.code_size = CODE_CACHE_SIZE,
 		.exit_pc = (uint64_t)(uintptr_t)e->code_rx + e->thunk_exit,
-		.exit_r9 = (uint64_t)(uintptr_t)e->code_rx + e->desc_host_fault,
+		.exit_r9 = e->desc_host_fault,
 	};
 	e->vcpu = v;
 	mmu_reset(v);
@@ -149,8 +149,9 @@ static void soft_print_stats(struct engine *engine, FILE *out)
 	fprintf(out, "lguest: soft engine: blocks translated %" PRIu64 " (%" PRIu64 " instructions), invalidated %" PRIu64
 		     ", links %" PRIu64 "\n",
 		s->translated_blocks, s->translated_insns, s->invalidations, s->links);
-	fprintf(out, "lguest: soft engine: code cache %u of %u KiB, flushes %" PRIu64 "\n",
-		(e->hot_next + e->cold_next - CODE_HOT_SIZE) / 1024, CODE_CACHE_SIZE / 1024, s->code_flushes);
+	fprintf(out, "lguest: soft engine: code cache %u of %u KiB (hot %u, cold %u), tables %u KiB, flushes %" PRIu64 "\n",
+		(e->hot_next + e->cold_next - CODE_HOT_SIZE) / 1024, CODE_CACHE_SIZE / 1024, e->hot_next / 1024,
+		(e->cold_next - CODE_HOT_SIZE) / 1024, e->meta_next / 1024, s->code_flushes);
 	fprintf(out, "lguest: soft engine: exits by reason:");
 	for (unsigned i = 0; i < DESC_KINDS; i++)
 		fprintf(out, " %s %" PRIu64, desc_names[i], s->exits[i]);
@@ -187,6 +188,7 @@ static void soft_destroy(struct engine *engine)
 	free(e->hash);
 	free(e->by_hot);
 	free(e->trampolines);
+	free(e->tramp_cache);
 	translator_destroy(e->translator);
 	free(e);
 }
@@ -237,11 +239,12 @@ static struct engine *soft_create(const struct engine_config *cfg)
 	e->hash = calloc(BLOCK_HASH_SIZE, sizeof(*e->hash));
 	e->by_hot = calloc(e->by_hot_max, sizeof(*e->by_hot));
 	e->trampolines = calloc(e->trampoline_max, sizeof(*e->trampolines));
+	e->tramp_cache = calloc(TRAMP_CACHE_SIZE, sizeof(*e->tramp_cache));
 	e->meta = reserve(META_SIZE);
 	e->code_pages = reserve(pages * sizeof(*e->code_pages));
 	e->last_writer = reserve(pages * sizeof(*e->last_writer));
 	e->translator = translator_create(e);
-	if (!e->hash || !e->by_hot || !e->trampolines || !e->meta || !e->code_pages || !e->last_writer ||
+	if (!e->hash || !e->by_hot || !e->trampolines || !e->tramp_cache || !e->meta || !e->code_pages || !e->last_writer ||
 	    !e->translator || !map_code_cache(e))
 		goto fail;
 	e->meta_next = 64; /* offset 0 means none */

@@ -2,11 +2,11 @@
 /*
  * The doors between C and translated code, assembled once at start-up:
  *
- *   enter      const struct desc *(*)(struct soft_vcpu *v, uint64_t host_pc):
+ *   enter      uint64_t (*)(struct soft_vcpu *v, uint64_t host_pc):
  *              saves C's registers, loads the guest's, jumps to host_pc with
  *              vcpu.x11 in R11 and vcpu.enter_flags in RFLAGS
- *   exit       R9 = descriptor: stores the guest's registers and returns R9
- *              from `enter`
+ *   exit       R9 = cache offset of the descriptor: stores the guest's registers
+ *              and returns R9 from `enter`
  *   exit_flags the same, with RFLAGS kept in vcpu.exit_flags
  *   stale      where the entries of invalidated blocks jump to
  *
@@ -104,10 +104,7 @@ void thunks_create(struct soft_engine *e)
 	jmp_to(e, &o, e->thunk_exit);
 
 	e->thunk_stale = here(e, &o);
-	e8(&o, 0x4c); /* lea r9, [rip + stale] */
-	e8(&o, 0x8d);
-	e8(&o, 0x0d);
-	e32(&o, (uint32_t)((uint8_t *)stale - e->code_rw) - (here(e, &o) + 4));
+	emit_mov_imm(&o, REG_R9, (uint64_t)((uint8_t *)stale - e->code_rw));
 	jmp_to(e, &o, e->thunk_exit);
 
 	e->hot_start = (here(e, &o) + 63) & ~63u;

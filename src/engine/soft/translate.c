@@ -182,6 +182,11 @@ static bool decode_block(struct xlat *x, bool *need_second)
 		if (stop_behind(x, in, in_shadow))
 			break;
 		in_shadow = in->shadow;
+		/* What has been translated already need not be repeated behind a branch. */
+		if (in->class == CLASS_JCC && off < PAGE_SIZE &&
+		    block_find(x->engine, (x->block->phys & PAGE_MASK) + off, x->mode, x->absolute,
+			       x->block->page_va, ~0ull))
+			break;
 	}
 	return x->n > 0;
 }
@@ -431,12 +436,9 @@ uint32_t trampoline_make(struct soft_engine *e, const struct desc *site)
 	x.cold = (struct emitter){ e->code_rw + start, e->code_rw + CODE_CACHE_SIZE, false };
 	/* What a trampoline copies is position independent: register moves, gs: slots and the store. */
 	ebytes(&x.cold, e->code_rw + site->access.resume, site->access.op_len);
-	/* lea r9, [rip + desc]; jmp exit thunk that keeps the flags */
-	d = (struct desc *)(((uintptr_t)x.cold.p + 12 + 7) & ~(uintptr_t)7);
-	e8(&x.cold, 0x4c);
-	e8(&x.cold, 0x8d);
-	e8(&x.cold, 0x0d);
-	e32(&x.cold, (uint32_t)((uint8_t *)d - (x.cold.p + 4)));
+	/* mov r9d, descriptor; jmp exit thunk that keeps the flags */
+	d = (struct desc *)(((uintptr_t)x.cold.p + 11 + 3) & ~(uintptr_t)3);
+	emit_mov_imm(&x.cold, SCRATCH2, cache_off(&x, d));
 	e8(&x.cold, 0xe9);
 	e32(&x.cold, e->thunk_exit_flags - (cache_off(&x, x.cold.p) + 4));
 	*d = *site;

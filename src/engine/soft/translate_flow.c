@@ -95,7 +95,8 @@ static void emit_target(struct xlat *x, int64_t target)
 			emit_gs(x->o, false, 0x2b, SCRATCH0, SEG_BASE_SLOT(SEG_CS));
 		else
 			emit_mov32(x->o, SCRATCH0, SCRATCH0);
-		if (x->in->zi.operand_width == 16 && !(x->mode & MODE_CS32) && (target < 0 || target >= 65536)) {
+		if (x->in->zi.operand_width == 16 && !(x->mode & MODE_CS32) &&
+		    (target < 0 || target >= 65536)) {
 			e8(x->o, 0x45);
 			e8(x->o, 0x0f);
 			e8(x->o, 0xb7);
@@ -199,6 +200,38 @@ void emit_jcc(struct xlat *x)
 }
 
 /* LOOP, LOOPE, LOOPNE, JCXZ, JECXZ, JRCXZ */
+/* LOOP and JCXZ on CX, which 64-bit mode does not have. Returns where the rel32 of the taken jump is. */
+static uint8_t *emit_loop16(struct emitter *o, unsigned opcode)
+{
+	bool jcxz = opcode == 0xe3, flag = opcode == 0xe0 || opcode == 0xe1;
+	static const uint8_t dec_cx[] = { 0x66, 0x8d, 0x49, 0xff }; /* lea cx, [rcx-1] */
+	static const uint8_t movzx[] = { 0x0f, 0xb7, 0xc9 };        /* movzx ecx, cx */
+	static const uint8_t restore[] = { 0x4c, 0x89, 0xd1 };      /* mov rcx, r10 */
+	static const uint8_t over_taken[] = { 0xeb, 0x08 };         /* jmp over the rest */
+	uint8_t *at;
+
+	if (!jcxz)
+		ebytes(o, dec_cx, sizeof(dec_cx));
+	emit_mov(o, SCRATCH1, REG_RCX);
+	ebytes(o, movzx, sizeof(movzx));
+	e8(o, 0xe3); /* jrcxz: to the second restore */
+	e8(o, jcxz ? 5 : flag ? 10 : 8);
+	ebytes(o, restore, sizeof(restore));
+	if (jcxz) {
+		ebytes(o, over_taken, sizeof(over_taken));
+		ebytes(o, restore, sizeof(restore));
+	} else if (flag) {
+		e8(o, opcode == 0xe1 ? 0x75 : 0x74); /* LOOPE wants ZF, LOOPNE its absence */
+		e8(o, 8);
+	}
+	e8(o, 0xe9);
+	at = o->p;
+	e32(o, 0);
+	if (!jcxz)
+		ebytes(o, restore, sizeof(restore));
+	return at;
+}
+
 void emit_loop(struct xlat *x)
 {
 	struct insn *in = x->in;
@@ -208,15 +241,19 @@ void emit_loop(struct xlat *x)
 	uint8_t *at;
 
 	flags_to_host(x, in->reads);
-	if (in->zi.address_width == 32)
-		e8(o, 0x67);
-	e8(o, in->zi.opcode); /* E0..E3 rel8: to the long jump */
-	e8(o, 2);
-	e8(o, 0xeb); /* jmp over it */
-	e8(o, 5);
-	e8(o, 0xe9);
-	at = o->p;
-	e32(o, 0);
+	if (in->zi.address_width == 16) {
+		at = emit_loop16(o, in->zi.opcode);
+	} else {
+		if (in->zi.address_width == 32)
+			e8(o, 0x67);
+		e8(o, in->zi.opcode); /* E0..E3 rel8: to the long jump */
+		e8(o, 2);
+		e8(o, 0xeb); /* jmp over it */
+		e8(o, 5);
+		e8(o, 0xe9);
+		at = o->p;
+		e32(o, 0);
+	}
 	rel = emit_side_exit(x, target, in->live_exit) - (cache_off(x, at) + 4);
 	if (!o->overflow)
 		memcpy(at, &rel, 4);

@@ -14,8 +14,7 @@
  *	add	r11, gs:[r10*8 + host]
  *	op	[r11]
  *
- * The cold stub undoes the subtraction and leaves for C with the address in
- * R11. C comes back to `op` with R11 pointing either into RAM or at a bounce
+ * The cold stub leaves for C, which undoes the subtraction. C comes back to `op` with R11 pointing either into RAM or at a bounce
  * buffer (an access that crosses a page, MMIO). Stores to a bounce buffer need
  * something done afterwards: C runs a copy of `op` that leaves again, the
  * store trampoline.
@@ -32,6 +31,8 @@ static void emit_jmp_to(struct xlat *x, uint32_t target)
 	e8(x->o, 0xe9);
 	emit_rel32(x, target);
 }
+
+#define LEAVE_LEN 11 /* what emit_leave_to() emits */
 
 static struct desc *alloc_desc(struct xlat *x, enum desc_kind kind, unsigned extra)
 {
@@ -55,15 +56,10 @@ static struct desc *alloc_desc(struct xlat *x, enum desc_kind kind, unsigned ext
 	return d;
 }
 
-/* lea r9, [rip + desc]; jmp exit thunk, in the current stream */
+/* mov r9d, descriptor's cache offset; jmp exit thunk, in the current stream: 11 bytes */
 static void emit_leave_to(struct xlat *x, const struct desc *d)
 {
-	struct emitter *o = x->o;
-
-	e8(o, 0x4c);
-	e8(o, 0x8d);
-	e8(o, 0x0d);
-	emit_rel32(x, cache_off(x, d));
+	emit_mov_imm(x->o, SCRATCH2, cache_off(x, d));
 	emit_jmp_to(x, x->engine->thunk_exit);
 }
 
@@ -72,16 +68,15 @@ struct desc *emit_leave(struct xlat *x, enum desc_kind kind, unsigned extra)
 	struct desc *d;
 
 	if (x->o == &x->cold) {
-		/* The descriptor follows the 12 bytes of code (and padding). */
-		struct emitter at = x->cold;
+		/* The descriptor follows the code. */
+		uint8_t *at = x->cold.p, *after;
 
-		x->cold.p += 12;
+		x->cold.p += LEAVE_LEN;
 		d = alloc_desc(x, kind, extra);
-		struct emitter after = x->cold;
-
-		x->cold.p = at.p;
+		after = x->cold.p;
+		x->cold.p = at;
 		emit_leave_to(x, d);
-		x->cold.p = after.p;
+		x->cold.p = after;
 		return d;
 	}
 	d = alloc_desc(x, kind, extra);
@@ -175,7 +170,7 @@ void emit_segment(struct xlat *x, unsigned seg, unsigned size, bool write)
 	if ((x->mode & MODE_CHECK(seg)) || (seg == SEG_CS && write)) {
 		struct desc *d = emit_leave(x, DESC_SEGMENT, 0);
 
-		d->access.seg = (uint8_t)seg;
+		d->access.seg = (uint8_t)seg & 7;
 		d->access.size = (uint8_t)size;
 		d->access.write = write;
 		d->access.resume = cache_off(x, o->p);
@@ -217,10 +212,9 @@ void emit_access(struct xlat *x, unsigned size, enum access_kind kind)
 	e8(o, 0xfb);
 	e32(o, PAGE_SIZE - size);
 
-	/* cold: add r11, gs:[r10*8 + tag]; leave */
+	/* cold: leave; C undoes the subtraction */
 	x->o = &x->cold;
 	stub = cache_off(x, x->cold.p);
-	emit_gs_index8(&x->cold, true, 0x03, SCRATCH0, SCRATCH1, tag);
 	d = emit_leave(x, DESC_ACCESS, 0);
 	x->o = o;
 
@@ -230,10 +224,9 @@ void emit_access(struct xlat *x, unsigned size, enum access_kind kind)
 	emit_gs_index8(o, true, 0x03, SCRATCH0, SCRATCH1, host);
 
 	d->access.size = (uint8_t)size;
-	d->access.write = (uint8_t)kind;
-	d->access.seg = (uint8_t)x->access_seg;
-	d->access.align = (uint8_t)insn_alignment(x->in, size);
-	d->access.view = (uint8_t)view;
+	d->access.write = (uint8_t)kind & 3;
+	d->access.seg = (uint8_t)x->access_seg & 7;
+	d->access.align = insn_alignment(x->in, size) != 0;
 	d->access.resume = cache_off(x, o->p);
 	if (write)
 		x->store = d;
@@ -243,7 +236,7 @@ void emit_access_done(struct xlat *x)
 {
 	if (!x->store)
 		return;
-	x->store->access.op_len = (uint16_t)(cache_off(x, x->hot.p) - x->store->access.resume);
+	x->store->access.op_len = (uint8_t)(cache_off(x, x->hot.p) - x->store->access.resume);
 	x->store->access.host_flags = flags_pack(x->host_valid & ~x->mem_valid);
 	x->store = NULL;
 }
