@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Port I/O, decimal adjust, PUSHA, POPA, ENTER. 64-bit code cannot execute
- * most of these, so the reference is arithmetic: adjusting the binary sum of
- * two decimal numbers must give their decimal sum.
+ * Port I/O, decimal adjust, PUSHA, POPA, ENTER. For decimal adjust there are
+ * two references: arithmetic (adjusting the binary sum of two decimal numbers
+ * must give their decimal sum), and the CPU, in 32-bit code.
  */
 #include "fake_mmu.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <cmocka.h>
 
 #define STACK (FAKE_BASE + 0x2000u)
@@ -130,6 +131,99 @@ static void test_unpacked(void **state)
 	faults(sys_bcd, &op, VEC_DE, -1);
 	fake_init(&cpu, &table, CPU_64, 3);
 	faults(sys_bcd, &op, VEC_UD, -1);
+}
+
+/*
+ * The CPU itself as the reference: Linux keeps a 32-bit code segment for
+ * everybody, and a far call enters it. Code and stack must lie below 4 GiB.
+ *
+ *   CODE:      64-bit: switch stacks, far call to CODE32, back
+ *   CODE32:    32-bit: popf; the instruction; pushf; far return
+ */
+#define CODE      (FAKE_BASE + 0xa000u)
+#define CODE32    (CODE + 0x100u)
+#define STACK32   (CODE + 0x800u)
+#define USER32_CS 0x23
+
+static void put_code(uint64_t where, const char *bytes, unsigned len)
+{
+	memcpy(at(where), bytes, len);
+}
+
+static void native_prepare(const uint8_t *insn, unsigned len)
+{
+	struct {
+		uint32_t offset;
+		uint16_t selector;
+	} __attribute__((packed)) target = { CODE32, USER32_CS };
+
+	/* mov r8, rsp; mov esp, STACK32; push rcx; lcall [rdx]; pop rcx; mov rsp, r8; ret */
+	put_code(CODE, "\x49\x89\xe0\xbc\x00\xa8\x00\x20\x51\xff\x1a\x59\x4c\x89\xc4\xc3", 16);
+	assert_int_equal(STACK32, 0x2000a800);
+	memcpy(at(CODE + 0x80), &target, sizeof(target));
+	/* push ecx; popf; INSN; pushf; pop ecx; mov [esp + 8], ecx; retf */
+	put_code(CODE32, "\x51\x9d", 2);
+	memcpy(at(CODE32 + 2), insn, len);
+	put_code(CODE32 + 2 + len, "\x9c\x59\x89\x4c\x24\x08\xcb", 7);
+	assert_int_equal(mprotect((void *)(uintptr_t)CODE, PAGE_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC), 0);
+}
+
+static void native_run(uint32_t *eax, uint32_t *flags)
+{
+	uint64_t a = *eax, c = *flags;
+
+	/* past the red zone */
+	__asm__ volatile("lea -128(%%rsp), %%rsp; call *%2; lea 128(%%rsp), %%rsp"
+			 : "+a"(a), "+c"(c)
+			 : "r"((uint64_t)CODE), "d"((uint64_t)CODE + 0x80)
+			 : "r8", "memory", "cc");
+	*eax = (uint32_t)a;
+	*flags = (uint32_t)c;
+}
+
+/* Does the host's kernel have the segment, that is, does it run 32-bit programs? */
+static bool has_32bit_code(void)
+{
+	uint32_t attr = 0;
+
+	__asm__("lar %1, %0" : "+r"(attr) : "r"(USER32_CS) : "cc");
+	/* present, DPL 3, code, 32-bit and not 64-bit */
+	return (attr & 0x60f800) == 0x40f800;
+}
+
+/* Every AL with some AH and all carries; flags that the manuals leave undefined do not count. */
+static void test_like_native(void **state)
+{
+	static const struct {
+		enum bcd_op op;
+		uint8_t bytes[2], len;
+		uint32_t defined;
+	} insns[] = {
+		{ BCD_AAA, { 0x37 }, 1, FLAG_CF | FLAG_AF },
+		{ BCD_AAS, { 0x3f }, 1, FLAG_CF | FLAG_AF },
+		{ BCD_DAA, { 0x27 }, 1, FLAG_ARITH & ~FLAG_OF },
+		{ BCD_DAS, { 0x2f }, 1, FLAG_ARITH & ~FLAG_OF },
+		{ BCD_AAM, { 0xd4, 10 }, 2, FLAG_PF | FLAG_ZF | FLAG_SF },
+		{ BCD_AAM, { 0xd4, 0x83 }, 2, FLAG_PF | FLAG_ZF | FLAG_SF },
+		{ BCD_AAD, { 0xd5, 10 }, 2, FLAG_PF | FLAG_ZF | FLAG_SF },
+		{ BCD_AAD, { 0xd5, 0xf1 }, 2, FLAG_PF | FLAG_ZF | FLAG_SF },
+	};
+
+	if (!has_32bit_code())
+		skip();
+	fake_init(&cpu, &table, CPU_32, 3);
+	for (unsigned i = 0; i < sizeof(insns) / sizeof(insns[0]); i++) {
+		native_prepare(insns[i].bytes, insns[i].len);
+		for (unsigned n = 0; n < 256 * 4 * 13; n++) {
+			uint32_t eax = 0xabcd0000 | (n / 1024 * 21) << 8 | (n & 255);
+			uint32_t f = FLAG_ONE | FLAG_IF | (n & 256 ? FLAG_CF : 0) | (n & 512 ? FLAG_AF : 0);
+
+			bcd(insns[i].op, (uint16_t)eax, f, insns[i].bytes[1]);
+			native_run(&eax, &f);
+			assert_int_equal(cpu.s.regs[REG_RAX], eax);
+			assert_int_equal(cpu_get_rflags(&cpu) & insns[i].defined, f & insns[i].defined);
+		}
+	}
 }
 
 static void test_salc(void **state)
@@ -388,15 +482,11 @@ static int setup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_packed),
-		cmocka_unit_test(test_unpacked),
-		cmocka_unit_test(test_salc),
-		cmocka_unit_test(test_pusha_popa),
-		cmocka_unit_test(test_enter),
-		cmocka_unit_test(test_in_out),
-		cmocka_unit_test(test_port_permission),
-		cmocka_unit_test(test_ins_outs),
-		cmocka_unit_test(test_exceptions),
+		cmocka_unit_test(test_packed),      cmocka_unit_test(test_unpacked),
+		cmocka_unit_test(test_like_native), cmocka_unit_test(test_salc),
+		cmocka_unit_test(test_pusha_popa),  cmocka_unit_test(test_enter),
+		cmocka_unit_test(test_in_out),      cmocka_unit_test(test_port_permission),
+		cmocka_unit_test(test_ins_outs),    cmocka_unit_test(test_exceptions),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
