@@ -264,8 +264,6 @@ class OnATerminal(unittest.TestCase):
     def start(self, scenario="echo", first=b"ready\r\n"):
         t = Terminal(scenario)
         self.addCleanup(t.close)
-        # The pseudo terminal lives as long as our side: its modes survive the child.
-        t.before = t.modes()
         t.read_until(first)
         return t
 
@@ -337,6 +335,51 @@ class OnATerminal(unittest.TestCase):
         self.addCleanup(t.close)
         self.assertEqual(t.wait(), TRIPLE)
         self.assertRegex(t.out, rb"RIP 0xffffffff81234567\r\n")
+        self.check_restored(t)
+
+    def test_stop_and_continue(self):
+        t = self.start()
+        os.kill(t.pid, signal.SIGSTOP)
+        os.waitpid(t.pid, os.WUNTRACED)
+        cooked = t.modes()
+        cooked[3] |= termios.ICANON | termios.ECHO | termios.ISIG
+        termios.tcsetattr(t.fd, termios.TCSANOW, cooked)  # what a shell does
+        os.kill(t.pid, signal.SIGCONT)
+        end = time.time() + 5
+        while t.modes()[3] & termios.ICANON and time.time() < end:
+            time.sleep(0.01)
+        t.write(b"\x03q")
+        t.read_until(b"^Cq")
+        self.assertEqual(t.wait(), POWER_OFF)
+        self.check_restored(t)
+
+    def test_background(self):
+        """Started with & from a shell with job control; then brought to the foreground."""
+        pid, fd = pty.fork()
+        if pid == 0:
+            signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+            child = os.fork()
+            if child == 0:
+                signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+                os.setpgid(0, 0)
+                os.execv(FAKE, [FAKE, "echo"])
+            time.sleep(1)
+            modes = termios.tcgetattr(0)
+            os.write(1, b"cooked\r\n" if modes[3] & termios.ICANON else b"raw\r\n")
+            os.tcsetpgrp(0, child)
+            os.kill(child, signal.SIGCONT)
+            os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        t = Terminal.__new__(Terminal)
+        t.pid, t.fd, t.out = pid, fd, bytearray()
+        self.addCleanup(t.close)
+        t.read_until(b"cooked")
+        self.assertIn(b"ready", t.out)
+        end = time.time() + 5
+        while t.modes()[3] & termios.ICANON and time.time() < end:
+            time.sleep(0.01)
+        t.write(b"\x03q")
+        t.read_until(b"^Cq")
+        self.assertEqual(t.wait(), POWER_OFF)
         self.check_restored(t)
 
     def test_hangup(self):
