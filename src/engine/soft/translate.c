@@ -111,6 +111,35 @@ static uint64_t granules(unsigned from, unsigned to)
 	return m;
 }
 
+/* Decodes for the look-ahead; NULL when the bytes reach beyond the page. */
+static const struct peek *peek(struct xlat *x, unsigned off)
+{
+	struct insn *in = &x->t->peek_insn;
+	struct peek *p;
+	uint64_t bytes;
+
+	memcpy(&bytes, x->page + off, 8);
+	p = &x->t->peeks[((bytes ^ x->mode) * 0x9e3779b97f4a7c15ull >> 51) % PEEK_SIZE];
+	if (p->len && p->bytes == bytes && p->mode == x->mode)
+		return p;
+	if (decode(x, in, off) != DECODED)
+		return NULL;
+	*p = (struct peek){
+		.bytes = bytes,
+		.mode = x->mode,
+		.len = in->len,
+		.class = in->class,
+		.ends = in->ends,
+		.reads = (uint16_t)in->reads,
+		.writes = (uint16_t)in->writes,
+		.rel = (int32_t)in->zi.raw.imm[0].value.s,
+	};
+	/* An entry that does not hold all of the instruction must not be found again. */
+	if (in->len > 8)
+		p->mode = ~0u;
+	return p;
+}
+
 /*
  * Which flags does the code at page offset @target need? Looks ahead a few
  * instructions, within the page, so that the block depends on nothing else; what
@@ -121,34 +150,34 @@ static uint32_t look_ahead(struct xlat *x, int64_t target, uint32_t want, unsign
 	uint32_t live = 0;
 
 	for (unsigned n = 0; n < 12 && want; n++) {
-		struct insn *in = &x->t->peek;
+		const struct peek *p;
+		int64_t next;
 
 		if (target < 0 || target > PAGE_SIZE - 16)
-			return live | want;
-		if (decode(x, in, (unsigned)target) != DECODED)
-			return live | want;
-		x->block->dep |= granules((unsigned)target, (unsigned)target + in->len);
-		live |= in->reads & want;
-		want &= ~in->reads;
-		if (in->class == CLASS_JCC || in->class == CLASS_LOOP) {
-			int64_t taken = target + in->len + in->zi.raw.imm[0].value.s;
-			unsigned len = in->len;
-
+			break;
+		p = peek(x, (unsigned)target);
+		if (!p)
+			break;
+		x->block->dep |= granules((unsigned)target, (unsigned)target + p->len);
+		next = target + p->len;
+		live |= p->reads & want;
+		want &= ~(uint32_t)p->reads;
+		if (p->class == CLASS_JCC || p->class == CLASS_LOOP) {
 			if (depth == 0)
-				return live | want;
-			live |= look_ahead(x, taken, want, depth - 1);
-			target += len;
+				break;
+			live |= look_ahead(x, next + p->rel, want, depth - 1);
 			want &= ~live;
+			target = next;
 			continue;
 		}
-		want &= ~in->writes;
-		if (in->class == CLASS_JMP || in->class == CLASS_CALL) {
-			target += in->len + in->zi.raw.imm[0].value.s;
+		want &= ~(uint32_t)p->writes;
+		if (p->class == CLASS_JMP || p->class == CLASS_CALL) {
+			target = next + p->rel;
 			continue;
 		}
-		if (in->ends)
-			return live | want;
-		target += in->len;
+		if (p->ends)
+			break;
+		target = next;
 	}
 	return live | want;
 }

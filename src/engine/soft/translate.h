@@ -73,11 +73,27 @@ struct insn {
 	unsigned op_count;
 };
 
+/*
+ * What the look-ahead wants to know of an instruction of at most 8 bytes, by
+ * its bytes: the same few thousand make up most of all code.
+ */
+struct peek {
+	uint64_t bytes;
+	uint32_t mode;
+	uint8_t len; /* 0: empty */
+	uint8_t class;
+	bool ends;
+	uint16_t reads, writes;
+	int32_t rel; /* of a relative branch */
+};
+#define PEEK_SIZE 8192
+
 struct translator {
 	struct soft_engine *engine;
 	ZydisDecoder decoder[3]; /* 16, 32, 64 bits */
 	struct insn insns[BLOCK_MAX_INSNS];
-	struct insn peek;        /* for the look-ahead */
+	struct insn peek_insn;
+	struct peek peeks[PEEK_SIZE];
 };
 
 struct xlat {
