@@ -29,7 +29,7 @@ const struct family families[FAM_COUNT] = {
 	[FAM_FAULT] = F("fault", "the last instruction often faults", false, 4, 6),
 	[FAM_GATHER] = F("gather", "AVX2 gathers", false, 2, 1),
 	[FAM_PRIV] = F("priv", "privileged instructions at CPL 3", false, 2, 1),
-	[FAM_FENV] = F("fenv", "FNSTENV, FNSAVE, FXSAVE and the like", false, 4, 1),
+	[FAM_FENV] = F("fenv", "FNSTENV, FNSAVE, FXSAVE and the like", false, 1, 1),
 	[FAM_MIX] = F("mix", "all of the above, longer", false, 12, 12),
 	[FAM_RAW] = F("raw", "random bytes", false, 1, 2),
 	[FAM_ABSENT] = F("absent", "what the guest is not offered: #UD", false, 1, 1),
@@ -363,6 +363,8 @@ static void mask_undefined(struct generator *g)
 			case ZYDIS_MNEMONIC_FNSAVE:
 			case ZYDIS_MNEMONIC_MASKMOVQ: c->loose_cr2 = true; break;
 			/* Which operand is looked at first depends on the CPU. */
+			case ZYDIS_MNEMONIC_FXSAVE:
+			case ZYDIS_MNEMONIC_FXSAVE64:
 			case ZYDIS_MNEMONIC_CMPSB:
 			case ZYDIS_MNEMONIC_CMPSW:
 			case ZYDIS_MNEMONIC_CMPSQ: c->any_cr2 = true; break;

@@ -191,8 +191,7 @@ void gen_branch(struct generator *g)
 		fixup(g, 4, false);
 		break;
 	case 7:
-		/* 67h makes it a counter of 16 bits in 32-bit code: nobody does that. */
-		if (!g->c->ia32 && rnd_pct(r, 20))
+		if (rnd_pct(r, 20))
 			EMIT(g, 1u << 1, 0x67, (uint8_t)(0xe0 + rnd_n(r, 4)), 0);
 		else
 			EMIT(g, 1u << 1, (uint8_t)(0xe0 + rnd_n(r, 4)), 0);

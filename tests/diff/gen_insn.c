@@ -454,7 +454,7 @@ static bool implied_pointers(struct generator *g, const ZydisDecodedInstruction 
 	case ZYDIS_MNEMONIC_VMASKMOVDQU:
 		/* Whether a masked byte on another page faults is up to the CPU: stay within one. */
 		return is_free(g, 7) &&
-		       point_at(g, 7, in_page(g, VA_DATA + (rnd_pct(&g->r, 90) ? 0 : 0x2000), 16) - fs, w);
+		       point_at(g, 7, in_page(g, VA_DATA + rnd_n(&g->r, 2) * 0x1000, 16) - fs, w);
 	case ZYDIS_MNEMONIC_LEAVE:
 	case ZYDIS_MNEMONIC_ENTER:
 		return point_at(g, 5, VA_STACK + 0x400 + rnd_n(&g->r, 0x1800), g->c->ia32 ? 32 : 64);

@@ -156,9 +156,9 @@ void finish(void)
 {
 	print("1..%d\nSUMMARY %s: %d tests, %d failed, %d todo\n", (u64)tests, failed ? "FAIL" : "PASS", (u64)tests,
 	      (u64)failed, (u64)todo);
-	/* QEMU's isa-debug-exit, the ACPI sleep control register of lguest, a reset */
+	/* QEMU's isa-debug-exit, the ACPI PM1 control register of lguest, a reset */
 	outb(0xf4, failed ? 1 : 0);
-	outb(0x600, 5 << 2 | 0x20);
+	__asm__ volatile("outw %0, %1" ::"a"((u16)(0x2000 | 5 << 10)), "d"((u16)0x604));
 	outb(0x64, 0xfe);
 	for (;;)
 		__asm__ volatile("cli; hlt");
@@ -312,6 +312,7 @@ void runtime_main(void)
 	gdt[6] = descriptor((u32)base, 0x67 + 0, 0x89);
 	gdt[7] = base >> 32;
 	__asm__ volatile("ltr %0" ::"r"((u16)TSS_SEL));
+	__asm__ volatile("lldt %w0" ::"r"(0));
 	reset_idt();
 	for (u64 a = (uintptr_t)user_start; a < (uintptr_t)user_end; a += 2 << 20)
 		boot_pd[a >> 21] |= PTE_U;
