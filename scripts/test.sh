@@ -113,6 +113,7 @@ for part in $parts; do
 		meson_tests valgrind "$TOP/build-test" --setup valgrind --suite valgrind
 		;;
 	sanitize)
+		export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 		build "$TOP/build-sanitize" -Db_sanitize=address,undefined -Db_lundef=false ||
 			{ report sanitize 0 1; continue; }
 		meson_tests sanitize "$TOP/build-sanitize"
