@@ -9,8 +9,10 @@
 #define TF 0x100ull
 #define RF 0x10000ull
 
-USER_CODE(u_steps, "1: nop; inc %eax; push %rax; pop %rcx; cmp %ecx, %eax; je 2f; nop; 2: call 3f; jmp 4f;"
-		   "3: ret; 4: mov $3, %ecx; lea -256(%rsp), %rdi; mov %rdi, %rsi; rep movsb; pushfq; pop %rdx; nop; int3");
+USER_CODE(
+	u_steps,
+	"1: nop; inc %eax; push %rax; pop %rcx; cmp %ecx, %eax; je 2f; nop; 2: call 3f; jmp 4f;"
+	"3: ret; 4: mov $3, %ecx; lea -256(%rsp), %rdi; mov %rdi, %rsi; rep movsb; pushfq; pop %rdx; nop; int3");
 
 /* Steps through @code to its INT3 and counts; the trap must be #DB with RIP moving. */
 static unsigned step_all(const void *code, const char *end)
@@ -74,23 +76,27 @@ static void step_corners(void)
 	struct regs r = user_regs(u_popf_tf);
 
 	run_frame(&r);
-	ok(trap.vec == 1 && trap.rip == (uintptr_t)u_popf_tf_end - 2, "TF set by POPF: trap after the next instruction");
+	ok(trap.vec == 1 && trap.rip == (uintptr_t)u_popf_tf_end - 2,
+	   "TF set by POPF: trap after the next instruction");
 	r = user_regs(u_int90);
 	r.rflags |= TF;
 	run_frame(&r);
-	ok(trap.vec == 0x90 && (trap.rflags & TF), "INT n under single step: no trap before the handler, TF saved");
+	ok(trap.vec == 0x90 && (trap.rflags & TF),
+	   "INT n under single step: no trap before the handler, TF saved");
 	wrmsr(MSR_LSTAR, (uintptr_t)k_syscall_target);
 	wrmsr(MSR_STAR, (u64)0x1b << 48 | (u64)KCS << 32);
 	wrmsr(MSR_FMASK, 0x100);
 	r = user_regs(u_syscall);
 	r.rflags |= TF;
 	run_frame(&r);
-	ok(trap.vec == 3 && trap.cs == KCS && trap.gpr[R11] & TF, "SYSCALL with TF masked: no step in the kernel");
+	ok(trap.vec == 3 && trap.cs == KCS && trap.gpr[R11] & TF,
+	   "SYSCALL with TF masked: no step in the kernel");
 	if (trap.vec != 3)
 		show_trap();
 	r = kernel_regs(k_movss);
 	run_frame(&r);
-	ok(trap.vec == 1 && trap.rip == (uintptr_t)k_movss_end - 2, "MOV SS holds the step back by one instruction");
+	ok(trap.vec == 1 && trap.rip == (uintptr_t)k_movss_end - 2,
+	   "MOV SS holds the step back by one instruction");
 	if (trap.vec != 1 || trap.rip != (uintptr_t)k_movss_end - 2)
 		show_trap();
 }
@@ -109,7 +115,8 @@ static void breakpoints(void)
 	write_dr0((uintptr_t)u_bp + 2);
 	write_dr7(0x401 | 1 << 0);
 	run_frame(&r);
-	ok(trap.vec == 1 && trap.rip == (uintptr_t)u_bp + 2 && trap.gpr[RAX] == 0, "execution breakpoint: before");
+	ok(trap.vec == 1 && trap.rip == (uintptr_t)u_bp + 2 && trap.gpr[RAX] == 0,
+	   "execution breakpoint: before");
 	ok((read_dr6() & 0xe00f) == 1, "DR6.B0");
 	/* The frame's RF is 0 on Intel CPUs here (SDM vol. 3, 17.3.1.1): the handler must set it. */
 	r = trap;
@@ -127,7 +134,8 @@ static void breakpoints(void)
 	write_dr3((uintptr_t)u_bp + 4 + 3);
 	write_dr7(0x400 | 0x80);
 	run_frame(&r);
-	ok(trap.vec == 1 && trap.rip == (uintptr_t)u_bp + 7 && (read_dr6() & 15) == 8, "breakpoint at a branch target, DR3");
+	ok(trap.vec == 1 && trap.rip == (uintptr_t)u_bp + 7 && (read_dr6() & 15) == 8,
+	   "breakpoint at a branch target, DR3");
 	write_dr7(0x400);
 
 	r = user_regs(u_watch);
@@ -136,7 +144,8 @@ static void breakpoints(void)
 	write_dr1((uintptr_t)&watched[1]);
 	write_dr7(0x400 | 4 | 0xd << 20); /* DR1: write, 4 bytes */
 	run_frame(&r);
-	ok(trap.vec == 1 && trap.rip == (uintptr_t)u_watch + 2 && (read_dr6() & 15) == 2, "write watch: behind the write");
+	ok(trap.vec == 1 && trap.rip == (uintptr_t)u_watch + 2 && (read_dr6() & 15) == 2,
+	   "write watch: behind the write");
 	r = trap;
 	run_frame(&r);
 	ok(trap.vec == 3, "write watch: reads pass");
@@ -190,7 +199,8 @@ static void debug_registers(void)
 	r.gpr[RAX] = 0x2400;
 	run_frame(&r);
 	tcg_is_wrong();
-	ok(trap.vec == 1 && trap.rip == (uintptr_t)k_dr7_gd + 4 && (read_dr6() & 0x2000), "DR7.GD: #DB at the access");
+	ok(trap.vec == 1 && trap.rip == (uintptr_t)k_dr7_gd + 4 && (read_dr6() & 0x2000),
+	   "DR7.GD: #DB at the access");
 	if (trap.vec != 1)
 		show_trap();
 	tcg_is_wrong();
@@ -229,11 +239,11 @@ static void self_modifying(void)
 	static const u8 next[] = { 0xc6, 0x05, 0x01, 0, 0, 0, 0x77, 0xb8, 0x11, 0, 0, 0, 0xcc };
 	/* a loop that patches an instruction in front of itself: mov $0, %eax; incb -x(rip); dec ecx... */
 	static const u8 loop[] = {
-		0xb9, 5, 0, 0, 0,             /* 0: mov $5, %ecx */
-		0x83, 0xc0, 0x01,             /* 5: add $1, %eax */
+		0xb9, 5,    0,    0,    0,          /* 0: mov $5, %ecx */
+		0x83, 0xc0, 0x01,                   /* 5: add $1, %eax */
 		0xfe, 0x05, 0xf9, 0xff, 0xff, 0xff, /* 8: incb 7(5): the immediate of ADD */
-		0xff, 0xc9,                   /* 14: dec %ecx */
-		0x75, 0xf3,                   /* 16: jnz 5 */
+		0xff, 0xc9,                         /* 14: dec %ecx */
+		0x75, 0xf3,                         /* 16: jnz 5 */
 		0xcc,
 	};
 	u64 pa = alloc_page(), pb = alloc_page(), va = VA;

@@ -6,9 +6,9 @@
  */
 #include "lib/guest.h"
 
-#define APIC 0xfee00000ull
-#define VEC 0x40
-#define VEC2 0x50
+#define APIC         0xfee00000ull
+#define VEC          0x40
+#define VEC2         0x50
 #define MSR_APICBASE 0x1b
 #define MSR_DEADLINE 0x6e0
 

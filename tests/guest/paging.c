@@ -335,7 +335,8 @@ static void remapping(void)
 	*e = pb | PTE_P | PTE_U | PTE_W | PTE_G;
 	flush_tlb();
 	user(u_read, va);
-	ok(trap.gpr[RAX] == 0xaaaa || trap.gpr[RAX] == 0xbbbb, "global page after MOV to CR3: either is allowed");
+	ok(trap.gpr[RAX] == 0xaaaa || trap.gpr[RAX] == 0xbbbb,
+	   "global page after MOV to CR3: either is allowed");
 	write_cr4(read_cr4() & ~CR4_PGE);
 	write_cr4(read_cr4() | CR4_PGE);
 	user(u_read, va);

@@ -16,17 +16,23 @@ static void at_user(const char *name, const void *code, unsigned vec, u64 err)
 		ok(trap.rip == (uintptr_t)code, "%s: RIP at the instruction", name);
 }
 
-#define PRIVILEGED(X)                                                                                         \
-	X(hlt, "hlt") X(cli, "cli") X(sti, "sti") X(invd, "invd") X(wbinvd, "wbinvd") X(clts, "clts")         \
-	X(lgdt, "lgdt (%rsp)") X(lidt, "lidt (%rsp)") X(lldt, "lldt %ax") X(ltr, "ltr %ax") X(lmsw, "lmsw %ax") \
-	X(mov_cr0, "mov %cr0, %rax") X(to_cr0, "mov %rax, %cr0") X(mov_cr3, "mov %cr3, %rax")                 \
-	X(to_cr3, "mov %rax, %cr3") X(mov_cr4, "mov %cr4, %rax") X(to_cr4, "mov %rax, %cr4")                 \
-	X(mov_cr2, "mov %cr2, %rax") X(to_cr2, "mov %rax, %cr2") X(mov_cr8, "mov %cr8, %rax")                 \
-	X(to_cr8, "mov %rax, %cr8") X(mov_dr7, "mov %dr7, %rax") X(to_dr7, "mov %rax, %dr7")                  \
-	X(mov_dr0, "mov %dr0, %rax") X(to_dr6, "mov %rax, %dr6") X(rdmsr, "rdmsr") X(wrmsr, "wrmsr")          \
-	X(invlpg, "invlpg (%rsp)") X(swapgs, "swapgs") X(in_al, "in $0x80, %al") X(in_dx, "in %dx, %eax")     \
-	X(out_al, "out %al, $0x80") X(out_dx, "out %ax, %dx") X(insb, "insb") X(outsl, "outsl")               \
-	X(rep_insw, "rep insw") X(sysretq, "sysretq") X(sysretl, "sysretl") X(int20, "int $0x20")
+#define PRIVILEGED(X)                                                                                        \
+	X(hlt, "hlt")                                                                                        \
+	X(cli, "cli") X(sti, "sti") X(invd, "invd") X(wbinvd, "wbinvd") X(clts, "clts") X(                   \
+		lgdt, "lgdt (%rsp)") X(lidt, "lidt (%rsp)") X(lldt, "lldt %ax") X(ltr, "ltr %ax")            \
+		X(lmsw, "lmsw %ax") X(mov_cr0, "mov %cr0, %rax") X(to_cr0, "mov %rax, %cr0") X(              \
+			mov_cr3, "mov %cr3, %rax") X(to_cr3, "mov %rax, %cr3") X(mov_cr4, "mov %cr4, %rax")  \
+			X(to_cr4, "mov %rax, %cr4") X(mov_cr2, "mov %cr2, %rax") X(to_cr2, "mov %rax, %cr2") \
+				X(mov_cr8, "mov %cr8, %rax") X(to_cr8, "mov %rax, %cr8") X(                  \
+					mov_dr7, "mov %dr7, %rax") X(to_dr7, "mov %rax, %dr7")               \
+					X(mov_dr0, "mov %dr0, %rax") X(to_dr6, "mov %rax, %dr6") X(          \
+						rdmsr, "rdmsr") X(wrmsr, "wrmsr") X(invlpg, "invlpg (%rsp)") \
+						X(swapgs, "swapgs") X(in_al, "in $0x80, %al") X(             \
+							in_dx, "in %dx, %eax") X(out_al, "out %al, $0x80")   \
+							X(out_dx, "out %ax, %dx") X(insb, "insb") X(         \
+								outsl, "outsl") X(rep_insw, "rep insw")      \
+								X(sysretq, "sysretq") X(sysretl, "sysretl")  \
+									X(int20, "int $0x20")
 
 #define CODE(name, text) USER_CODE(p_##name, text "; int3");
 PRIVILEGED(CODE)
@@ -35,9 +41,9 @@ USER_CODE(p_xsetbv, "xsetbv; int3");
 
 static void privileged(void)
 {
-#define RUN(name, text)                                                                               \
-	if (!__builtin_strcmp(text, "int $0x20"))                                                              \
-		tcg_is_wrong();                                                                                \
+#define RUN(name, text)                           \
+	if (!__builtin_strcmp(text, "int $0x20")) \
+		tcg_is_wrong();                   \
 	at_user(text, p_##name, 13, __builtin_strcmp(text, "int $0x20") ? 0 : 0x20 * 8 + 2);
 	PRIVILEGED(RUN)
 #undef RUN
@@ -197,7 +203,8 @@ static void flags(void)
 	ok(trap.gpr[RBX] == 0x3002, "POPF in the kernel sets IOPL");
 	r.gpr[RAX] = 0x1b0002 | 0x8028; /* VM, RF, VIP, VIF and reserved bits */
 	run_frame(&r);
-	ok((trap.gpr[RBX] & 0x30000) == 0 && (trap.gpr[RBX] & 0x802a) == 2, "POPF ignores VM and RF and reserved bits");
+	ok((trap.gpr[RBX] & 0x30000) == 0 && (trap.gpr[RBX] & 0x802a) == 2,
+	   "POPF ignores VM and RF and reserved bits");
 	r = user_regs(u_cli);
 	r.rflags = 0x3202;
 	run_frame(&r);
@@ -258,7 +265,8 @@ static void gates(void)
 	r = kernel_regs(k_int90);
 	r.gpr[RSP] -= 3;
 	run_frame(&r);
-	ok(trap.vec == 0x90 && trap.gpr[RSP] == r.gpr[RSP], "misaligned stack is aligned for the frame, and kept");
+	ok(trap.vec == 0x90 && trap.gpr[RSP] == r.gpr[RSP],
+	   "misaligned stack is aligned for the frame, and kept");
 }
 
 KERNEL_CODE(k_push, "push %rax; int3");

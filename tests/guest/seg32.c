@@ -21,8 +21,11 @@ USER_CODE32(u_movs_es, "mov %edx, %es; movsl; int3");
 USER_CODE32(u_load_ss, "mov %esi, %ss; push %eax; int3");
 USER_CODE32(u_esp, "mov %esp, %ebx; push $0x1234; pop %ecx; pushw $5; pop %dx; mov %esp, %esi; int3");
 USER_CODE32(u_incdec, "inc %eax; inc %ecx; dec %edx; .byte 0x66; dec %ebx; inc %esp; dec %esp; int3");
-USER_CODE32(u_pusha, "mov $1, %eax; mov $2, %ecx; mov $8, %edi; pusha; mov (%esp), %ebp; xor %eax, %eax; popa; int3");
-USER_CODE32(u_bcd, "mov $0x0a0f, %eax; aaa; mov %eax, %ebx; mov $99, %al; aam; mov %eax, %ecx; aad; mov %eax, %edx; int3");
+USER_CODE32(u_pusha,
+	    "mov $1, %eax; mov $2, %ecx; mov $8, %edi; pusha; mov (%esp), %ebp; xor %eax, %eax; popa; int3");
+USER_CODE32(
+	u_bcd,
+	"mov $0x0a0f, %eax; aaa; mov %eax, %ebx; mov $99, %al; aam; mov %eax, %ecx; aad; mov %eax, %edx; int3");
 USER_CODE32(u_int80, "int $0x80; int3");
 USER_CODE32(u_into, "mov $0x7fffffff, %eax; add $1, %eax; into; int3");
 USER_CODE32(u_bound, "bound %eax, (%edi); int3");
@@ -62,14 +65,14 @@ static void limits(void)
 	area[0] = 0x1111;
 	area[1] = 0x2222;
 	area[1023] = 0x3333;
-	gdt[8] = descriptor(base, 4095, 0x40f3);         /* data, 4096 bytes */
-	gdt[9] = descriptor(base, 0x7ff, 0x40f7);        /* expand-down: 0x800 .. 4G */
-	gdt[10] = descriptor(base, 4095, 0x40f1);        /* read-only */
-	gdt[11] = descriptor(base, 4095, 0x4073);        /* not present */
-	gdt[12] = descriptor(base, 4095, 0x4093);        /* DPL 0 */
-	gdt[13] = descriptor(base, 4095, 0x40f9);        /* execute-only code */
+	gdt[8] = descriptor(base, 4095, 0x40f3);  /* data, 4096 bytes */
+	gdt[9] = descriptor(base, 0x7ff, 0x40f7); /* expand-down: 0x800 .. 4G */
+	gdt[10] = descriptor(base, 4095, 0x40f1); /* read-only */
+	gdt[11] = descriptor(base, 4095, 0x4073); /* not present */
+	gdt[12] = descriptor(base, 4095, 0x4093); /* DPL 0 */
+	gdt[13] = descriptor(base, 4095, 0x40f9); /* execute-only code */
 	gdt[14] = descriptor(base + 4, 0xffffffff, 0xc0f3);
-	gdt[15] = descriptor(base, 0x7ff, 0x00f7);       /* expand-down, 16-bit: 0x800 .. 0xffff */
+	gdt[15] = descriptor(base, 0x7ff, 0x00f7); /* expand-down, 16-bit: 0x800 .. 0xffff */
 
 	run(u_read_ds, SEL(0), 4, 0);
 	ok(trap.vec == 3 && trap.gpr[RAX] == 0x2222, "segment with a base");
@@ -140,7 +143,8 @@ static void limits(void)
 		expect_trap("push beyond the limit of SS: #SS", 12, 0);
 		r.gpr[RSP] = 0x1000;
 		run_frame(&r);
-		ok(trap.vec == 3 && trap.ss == SEL(0) && trap.gpr[RSP] == 0xffc && area[1023] == (u32)r.gpr[RAX],
+		ok(trap.vec == 3 && trap.ss == SEL(0) && trap.gpr[RSP] == 0xffc &&
+			   area[1023] == (u32)r.gpr[RAX],
 		   "push just below the limit");
 		r.gpr[RSI] = 0;
 		run_frame(&r);
@@ -161,7 +165,8 @@ static void operations(void)
 	u32 base = (u32)(uintptr_t)area;
 
 	run(u_esp, 0, 0, 0);
-	ok(trap.vec == 3 && trap.gpr[RBX] == trap.gpr[RSI] && trap.gpr[RCX] == 0x1234 && (trap.gpr[RDX] & 0xffff) == 5,
+	ok(trap.vec == 3 && trap.gpr[RBX] == trap.gpr[RSI] && trap.gpr[RCX] == 0x1234 &&
+		   (trap.gpr[RDX] & 0xffff) == 5,
 	   "push and pop of 32 and 16 bits");
 	r = user32_regs(u_incdec);
 	r.gpr[RAX] = 0xffffffff;
@@ -169,13 +174,14 @@ static void operations(void)
 	r.gpr[RBX] = 0x10000;
 	r.rflags |= 1;
 	run_frame(&r);
-	ok(trap.gpr[RAX] == 0 && trap.gpr[RCX] == 1 && trap.gpr[RDX] == 0xffffffff && trap.gpr[RBX] == 0x1ffff &&
-		   (trap.rflags & 1),
+	ok(trap.gpr[RAX] == 0 && trap.gpr[RCX] == 1 && trap.gpr[RDX] == 0xffffffff &&
+		   trap.gpr[RBX] == 0x1ffff && (trap.rflags & 1),
 	   "INC and DEC of one byte; CF stays");
 	run(u_pusha, 0, 0, 0);
 	ok(trap.gpr[RAX] == 1 && trap.gpr[RCX] == 2 && trap.gpr[RDI] == 8, "PUSHA, POPA");
 	run(u_bcd, 0, 0, 0);
-	ok((trap.gpr[RBX] & 0xffff) == 0x0b05 && (trap.gpr[RCX] & 0xffff) == 0x0909 && (trap.gpr[RDX] & 0xffff) == 99,
+	ok((trap.gpr[RBX] & 0xffff) == 0x0b05 && (trap.gpr[RCX] & 0xffff) == 0x0909 &&
+		   (trap.gpr[RDX] & 0xffff) == 99,
 	   "AAA, AAM, AAD");
 	run(u_int80, 0, 0, 0);
 	ok(trap.vec == 0x80 && trap.rip == (uintptr_t)u_int80 + 2, "INT 80h");
@@ -188,10 +194,12 @@ static void operations(void)
 	run(u_bound, 0, base + 32, 11);
 	expect_trap("BOUND: outside", 5, 0);
 	run(u_far_to_64, 0, 0, 0);
-	ok(trap.vec == 3 && trap.cs == UCS && trap.gpr[RAX] == 0x1122334455667788 && trap.gpr[R9] == 0x1122334455667788,
+	ok(trap.vec == 3 && trap.cs == UCS && trap.gpr[RAX] == 0x1122334455667788 &&
+		   trap.gpr[R9] == 0x1122334455667788,
 	   "far jump to 64-bit code");
 	run(u_callfar, 0, 0, 0);
-	ok(trap.vec == 3 && trap.cs == UCS32 && trap.rip == (uintptr_t)u_callfar_end, "far call to 64-bit code and LRET back");
+	ok(trap.vec == 3 && trap.cs == UCS32 && trap.rip == (uintptr_t)u_callfar_end,
+	   "far call to 64-bit code and LRET back");
 	run(u_salc, 0, 0, 0);
 	ok((trap.gpr[RAX] & 0xff) == 0xff, "SALC");
 	run(u_addr16, 0, 0, 0);
@@ -201,7 +209,8 @@ static void operations(void)
 	run(u_wrap, 0, 0, 0);
 	ok(trap.vec == 3 && trap.gpr[RDX] == 0x10, "addresses wrap at 4 GiB");
 	run(u_enter, 0, 0, 0);
-	ok(trap.vec == 3 && trap.gpr[RBP] == trap.gpr[RSP] && trap.gpr[RAX] == trap.gpr[RSP] - 20, "ENTER, LEAVE");
+	ok(trap.vec == 3 && trap.gpr[RBP] == trap.gpr[RSP] && trap.gpr[RAX] == trap.gpr[RSP] - 20,
+	   "ENTER, LEAVE");
 	run(u_jcxz, 0, 0, 0);
 	ok(trap.vec == 3 && trap.gpr[RAX] == 0, "JCXZ looks at 16 bits");
 	run(u_read_ds, UDS, 0x8000000, 0);
@@ -231,7 +240,8 @@ static void call_gate(void)
 	else {
 		u64 *f = phys(trap.gpr[RSP]);
 
-		ok(f[0] == (uintptr_t)u_gate_end && f[1] == UCS32 && f[3] == UDS, "call gate: frame on the new stack");
+		ok(f[0] == (uintptr_t)u_gate_end && f[1] == UCS32 && f[3] == UDS,
+		   "call gate: frame on the new stack");
 	}
 	gdt[20] = (t & 0xffff) | (u64)KCS << 16 | 0x8cull << 40 | (t >> 16 & 0xffff) << 48;
 	run(u_gate, 0, base + 80, 0);

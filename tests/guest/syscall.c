@@ -15,7 +15,8 @@ KERNEL_CODE(k_iretl, "iretl");
 KERNEL_CODE(k_swapgs, "swapgs; int3");
 USER_CODE(u_stop, "int3");
 USER_CODE32(u_stop32, "mov %esp, %eax; inc %ecx; int3");
-USER_CODE(u_fsbase, "rdfsbase %rax; wrfsbase %rbx; rdfsbase %rcx; mov %fs:0, %rdx; wrgsbase %rsi; rdgsbase %rdi; int3");
+USER_CODE(u_fsbase,
+	  "rdfsbase %rax; wrfsbase %rbx; rdfsbase %rcx; mov %fs:0, %rdx; wrgsbase %rsi; rdgsbase %rdi; int3");
 USER_CODE(u_wrfs_bad, "wrfsbase %rax; int3");
 USER_CODE(u_wrfs32, "wrfsbase %eax; rdfsbase %rbx; int3");
 USER_CODE(u_movfs, "mov %fs:8, %rax; int3");
@@ -32,7 +33,8 @@ static void syscalls(void)
 	wrmsr(MSR_FMASK, 0x4701);
 	r.rflags = 0xed7 | 0x3000;
 	run_frame(&r);
-	ok(trap.vec == 3 && trap.rip == (uintptr_t)k_entry + 1 && trap.cs == KCS && trap.ss == KDS, "SYSCALL enters");
+	ok(trap.vec == 3 && trap.rip == (uintptr_t)k_entry + 1 && trap.cs == KCS && trap.ss == KDS,
+	   "SYSCALL enters");
 	ok(trap.gpr[RCX] == (uintptr_t)u_syscall + 2, "RCX is the return address");
 	ok(trap.gpr[R11] == r.rflags, "R11 is RFLAGS");
 	tcg_is_wrong();
@@ -54,7 +56,8 @@ static void syscalls(void)
 	r.gpr[R11] = 2;
 	r.gpr[RSP] = 0x40000000;
 	run_frame(&r);
-	ok(trap.vec == 3 && trap.cs == UCS32 && trap.ss == UDS && trap.rip == (uintptr_t)u_stop32_end, "SYSRETL to 32-bit code, ECX only");
+	ok(trap.vec == 3 && trap.cs == UCS32 && trap.ss == UDS && trap.rip == (uintptr_t)u_stop32_end,
+	   "SYSRETL to 32-bit code, ECX only");
 	ok(trap.gpr[RAX] == 0x40000000, "SYSRETL keeps RSP");
 	r = kernel_regs(k_sysretq);
 	r.gpr[RCX] = 0x800000000000ull;
@@ -62,14 +65,17 @@ static void syscalls(void)
 	run_frame(&r);
 	/* Intel: #GP in the kernel at SYSRET. AMD: at the first fetch in user mode. */
 	ok(trap.vec == 13 && trap.err == 0 &&
-		   ((trap.cs == UCS && trap.rip == 0x800000000000ull) || (trap.cs == KCS && trap.rip == (uintptr_t)k_sysretq)),
+		   ((trap.cs == UCS && trap.rip == 0x800000000000ull) ||
+		    (trap.cs == KCS && trap.rip == (uintptr_t)k_sysretq)),
 	   "SYSRETQ to a non-canonical address: #GP");
 	if (trap.vec != 13)
 		show_trap();
 	r = user32_regs(u_syscall32);
 	run_frame(&r);
 	/* AMD: through CSTAR. Intel: #UD. */
-	ok((trap.vec == 3 && trap.rip == (uintptr_t)k_entry + 1 && trap.gpr[RCX] == (uintptr_t)u_syscall32 + 2) || trap.vec == 6,
+	ok((trap.vec == 3 && trap.rip == (uintptr_t)k_entry + 1 &&
+	    trap.gpr[RCX] == (uintptr_t)u_syscall32 + 2) ||
+		   trap.vec == 6,
 	   "SYSCALL from 32-bit code: CSTAR or #UD");
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) & ~1ull);
 	r = user_regs(u_syscall);
@@ -155,7 +161,8 @@ static void bases(void)
 	ok(trap.vec == 3 && trap.gpr[RAX] == (uintptr_t)data && trap.gpr[RCX] == (uintptr_t)&data[2] &&
 		   trap.gpr[RDX] == 0x3333 && trap.gpr[RDI] == 0xffff800000001234ull,
 	   "RDFSBASE, WRFSBASE, WRGSBASE, RDGSBASE");
-	ok(rdmsr(MSR_FSBASE) == (uintptr_t)&data[2] && rdmsr(MSR_GSBASE) == 0xffff800000001234ull, "the MSRs agree");
+	ok(rdmsr(MSR_FSBASE) == (uintptr_t)&data[2] && rdmsr(MSR_GSBASE) == 0xffff800000001234ull,
+	   "the MSRs agree");
 	r = user_regs(u_wrfs_bad);
 	r.gpr[RAX] = 0x800000000000ull;
 	run_frame(&r);
@@ -193,7 +200,8 @@ static void irets(void)
 	ok(trap.cs == UCS32 && trap.gpr[RAX] == 0x12345678, "with its stack");
 	do_iret("IRETQ within the kernel, null SS", (uintptr_t)k_entry, KCS, 2, sp, 0, 3, 0);
 	ok(trap.ss == 0, "null SS stays");
-	do_iret("IRETQ within the kernel switches stacks, too", (uintptr_t)k_entry, KCS, 2, sp - 8, KDS, 3, 0);
+	do_iret("IRETQ within the kernel switches stacks, too", (uintptr_t)k_entry, KCS, 2, sp - 8, KDS, 3,
+		0);
 	ok(trap.gpr[RSP] == sp - 8, "RSP from the frame");
 	do_iret("IRETQ to CS 0", stop, 0, 2, sp, UDS, 13, 0);
 	do_iret("IRETQ to CS 3", stop, 3, 2, sp, UDS, 13, 0);

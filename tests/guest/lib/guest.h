@@ -40,12 +40,12 @@ struct regs {
 extern struct regs trap;
 void run_frame(const struct regs *r);
 
-#define KCS 0x08
-#define KDS 0x10
-#define UCS32 0x1b
-#define UDS 0x23
-#define UCS 0x2b
-#define TSS_SEL 0x30
+#define KCS      0x08
+#define KDS      0x10
+#define UCS32    0x1b
+#define UDS      0x23
+#define UCS      0x2b
+#define TSS_SEL  0x30
 #define FREE_SEL 0x40 /* descriptors from here on are for the tests */
 
 extern u64 gdt[64];
@@ -108,7 +108,7 @@ extern struct tss tss;
 
 /* ---- reporting ---- */
 
-void print(const char *fmt, ...);   /* %x (u64, hex) %d (u64, decimal) %s */
+void print(const char *fmt, ...); /* %x (u64, hex) %d (u64, decimal) %s */
 /* One TAP line; what went wrong is told from @fmt's arguments. */
 void ok(bool good, const char *fmt, ...);
 /* QEMU TCG is known to fail what the next line checks: there a failure is a TODO. */
@@ -127,30 +127,31 @@ void test_main(void);
 
 /* ---- instructions ---- */
 
-#define SNIPPET_IN(section, name, code)                                                                       \
-	extern const char name[], name##_end[];                                                              \
-	__asm__(".pushsection " section "\n.globl " #name ", " #name "_end\n.balign 16\n" #name ":\n" code        \
+#define SNIPPET_IN(section, name, code)                                                                    \
+	extern const char name[], name##_end[];                                                            \
+	__asm__(".pushsection " section "\n.globl " #name ", " #name "_end\n.balign 16\n" #name ":\n" code \
 		"\n" #name "_end:\n.popsection\n")
-#define USER_CODE(name, code) SNIPPET_IN(".utext, \"ax\"", name, code)
+#define USER_CODE(name, code)   SNIPPET_IN(".utext, \"ax\"", name, code)
 #define KERNEL_CODE(name, code) SNIPPET_IN(".text", name, code)
 #define USER_CODE32(name, code) USER_CODE(name, ".code32\n" code "\n.code64")
-#define USER_DATA __attribute__((section(".udata")))
+#define USER_DATA               __attribute__((section(".udata")))
 
-#define RD(reg)                                                                                              \
-	static inline u64 read_##reg(void)                                                                   \
-	{                                                                                                    \
-		u64 v;                                                                                       \
-		__asm__ volatile("mov %%" #reg ", %0" : "=r"(v)::"memory");                                  \
-		return v;                                                                                    \
-	}                                                                                                    \
-	static inline void write_##reg(u64 v)                                                                \
-	{                                                                                                    \
-		__asm__ volatile("mov %0, %%" #reg ::"r"(v) : "memory");                                     \
+#define RD(reg)                                                             \
+	static inline u64 read_##reg(void)                                  \
+	{                                                                   \
+		u64 v;                                                      \
+		__asm__ volatile("mov %%" #reg ", %0" : "=r"(v)::"memory"); \
+		return v;                                                   \
+	}                                                                   \
+	static inline void write_##reg(u64 v)                               \
+	{                                                                   \
+		__asm__ volatile("mov %0, %%" #reg ::"r"(v) : "memory");    \
 	}
-RD(cr0) RD(cr2) RD(cr3) RD(cr4) RD(dr0) RD(dr1) RD(dr2) RD(dr3) RD(dr6) RD(dr7)
+RD(cr0)
+RD(cr2) RD(cr3) RD(cr4) RD(dr0) RD(dr1) RD(dr2) RD(dr3) RD(dr6) RD(dr7)
 #undef RD
 
-static inline u64 rdmsr(u32 msr)
+	static inline u64 rdmsr(u32 msr)
 {
 	u32 lo, hi;
 	__asm__ volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(msr));
@@ -196,28 +197,28 @@ static inline u64 rdtsc(void)
 	return (u64)hi << 32 | lo;
 }
 
-#define MSR_EFER 0xc0000080
-#define MSR_STAR 0xc0000081
-#define MSR_LSTAR 0xc0000082
-#define MSR_CSTAR 0xc0000083
-#define MSR_FMASK 0xc0000084
-#define MSR_FSBASE 0xc0000100
-#define MSR_GSBASE 0xc0000101
+#define MSR_EFER    0xc0000080
+#define MSR_STAR    0xc0000081
+#define MSR_LSTAR   0xc0000082
+#define MSR_CSTAR   0xc0000083
+#define MSR_FMASK   0xc0000084
+#define MSR_FSBASE  0xc0000100
+#define MSR_GSBASE  0xc0000101
 #define MSR_KGSBASE 0xc0000102
 #define MSR_TSC_AUX 0xc0000103
 
-#define CR0_WP (1ull << 16)
-#define CR0_TS 8ull
-#define CR0_EM 4ull
-#define CR4_TSD 4ull
-#define CR4_DE 8ull
-#define CR4_PGE 0x80ull
-#define CR4_UMIP (1ull << 11)
+#define CR0_WP       (1ull << 16)
+#define CR0_TS       8ull
+#define CR0_EM       4ull
+#define CR4_TSD      4ull
+#define CR4_DE       8ull
+#define CR4_PGE      0x80ull
+#define CR4_UMIP     (1ull << 11)
 #define CR4_FSGSBASE (1ull << 16)
-#define CR4_PCIDE (1ull << 17)
-#define CR4_OSXSAVE (1ull << 18)
-#define CR4_SMEP (1ull << 20)
-#define CR4_SMAP (1ull << 21)
+#define CR4_PCIDE    (1ull << 17)
+#define CR4_OSXSAVE  (1ull << 18)
+#define CR4_SMEP     (1ull << 20)
+#define CR4_SMAP     (1ull << 21)
 
 /* CPUID(7,0).EBX and CPUID(1).ECX bits */
 static inline bool has7b(unsigned bit)

@@ -125,8 +125,8 @@ void skip(const char *why)
 
 void show_trap(void)
 {
-	print("# vec %d err %x rip %x cr2 %x cs %x rflags %x", trap.vec, trap.err, trap.rip, trap.cr2, trap.cs,
-	      trap.rflags);
+	print("# vec %d err %x rip %x cr2 %x cs %x rflags %x", trap.vec, trap.err, trap.rip, trap.cr2,
+	      trap.cs, trap.rflags);
 	print(" rsp %x ss %x rax %x rcx %x\n", trap.gpr[RSP], trap.ss, trap.gpr[RAX], trap.gpr[RCX]);
 }
 
@@ -154,8 +154,8 @@ void expect_pf(const char *name, u64 err, u64 cr2)
 
 void finish(void)
 {
-	print("1..%d\nSUMMARY %s: %d tests, %d failed, %d todo\n", (u64)tests, failed ? "FAIL" : "PASS", (u64)tests,
-	      (u64)failed, (u64)todo);
+	print("1..%d\nSUMMARY %s: %d tests, %d failed, %d todo\n", (u64)tests, failed ? "FAIL" : "PASS",
+	      (u64)tests, (u64)failed, (u64)todo);
 	/* QEMU's isa-debug-exit, the ACPI PM1 control register of lguest, a reset */
 	outb(0xf4, failed ? 1 : 0);
 	__asm__ volatile("outw %0, %1" ::"a"((u16)(0x2000 | 5 << 10)), "d"((u16)0x604));
@@ -196,7 +196,8 @@ void set_gate(unsigned vec, const void *target, unsigned type_dpl, unsigned ist,
 {
 	u64 t = (uintptr_t)target;
 
-	idt[2 * vec] = (t & 0xffff) | (u64)cs << 16 | (u64)ist << 32 | (u64)type_dpl << 40 | (t >> 16 & 0xffff) << 48;
+	idt[2 * vec] = (t & 0xffff) | (u64)cs << 16 | (u64)ist << 32 | (u64)type_dpl << 40 |
+		       (t >> 16 & 0xffff) << 48;
 	idt[2 * vec + 1] = t >> 32;
 }
 

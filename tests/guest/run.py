@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Runs one guest test program under lguest, or under QEMU TCG with --qemu.
+
+    run.py LGUEST PROGRAM.elf
+    run.py --qemu PROGRAM.elf
+
+Prints the TAP lines of the guest. Passes when the guest's SUMMARY line says
+so and, under lguest, the guest has powered itself off.
+"""
+import subprocess
+import sys
+
+TIMEOUT = 120
+
+
+def main():
+    qemu = sys.argv[1] == '--qemu'
+    program = sys.argv[2]
+    if qemu:
+        cmd = ['qemu-system-x86_64', '-accel', 'tcg', '-cpu', 'max', '-m', '512', '-kernel', program,
+               '-serial', 'stdio', '-display', 'none', '-monitor', 'none', '-no-reboot', '-nodefaults',
+               '-device', 'isa-debug-exit,iobase=0xf4']
+    else:
+        cmd = [sys.argv[1], '--no-reboot', '64', program]
+    try:
+        p = subprocess.run(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                           timeout=TIMEOUT, check=False)
+    except subprocess.TimeoutExpired as e:
+        print((e.stdout or b'').decode(errors='replace'))
+        print(f'not ok - no end within {TIMEOUT} s')
+        return 1
+    text = p.stdout.decode(errors='replace')
+    print(text, end='')
+    good = 'SUMMARY PASS' in text and '\nnot ok' not in text
+    if not qemu and p.returncode != 0:
+        print(f'not ok - exit status {p.returncode}')
+        good = False
+    return 0 if good else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
