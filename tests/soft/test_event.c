@@ -254,6 +254,17 @@ static void legacy_intermediate_level(void **state)
 	assert_int_equal(c->mode & MODE_USER, 0);
 }
 
+static void long_intermediate_level(void **state)
+{
+	fix_init(LONG64, 3);
+	fix_gdt(K_CODE, fix_desc(0, 0xfffff, 0xa0bb)); /* DPL 1 */
+	fix_gate(0x20, K_CODE, UGATE, 0, HANDLER);
+	assert_int_equal(event_software(c, 0x20, true), NEXT_DISPATCH);
+	assert_int_equal(c->cpl, 1);
+	assert_int_equal(c->s.regs[REG_RSP], FIX_STACK1 - 40);
+	assert_int_equal(c->s.seg[SEG_SS].sel, 1);
+}
+
 /* Each way in which a gate may be wrong, and the error code that names it. */
 static void gate_errors(void **state)
 {
@@ -488,6 +499,7 @@ int main(void)
 		cmocka_unit_test(legacy_from_user),
 		cmocka_unit_test(legacy_16bit_gate),
 		cmocka_unit_test(legacy_intermediate_level),
+		cmocka_unit_test(long_intermediate_level),
 		cmocka_unit_test(gate_errors),
 		cmocka_unit_test(legacy_stack_errors),
 		cmocka_unit_test(serial),

@@ -384,6 +384,11 @@ static void system_segments(void **state)
 	run_faults(sys_ltr, &op, VEC_GP, K_DATA);
 	c->s.regs[REG_RAX] = 0;
 	run_faults(sys_ltr, &op, VEC_GP, 0);
+	c->s.regs[REG_RAX] = GDT_END;
+	run_faults(sys_ltr, &op, VEC_GP, GDT_END);
+	c->s.regs[REG_RAX] = GDT_END - 8; /* half of a 16-byte descriptor */
+	fix_gdt(GDT_END - 8, fix_desc(0, 0x67, 0x0089));
+	run_faults(sys_ltr, &op, VEC_GP, GDT_END - 8);
 	c->s.regs[REG_RAX] = TSS64 | 4;
 	run_faults(sys_ltr, &op, VEC_GP, TSS64 | 4);
 	c->s.regs[REG_RAX] = TSS64;

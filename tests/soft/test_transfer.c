@@ -185,6 +185,14 @@ static void call_gate32(void **state)
 	assert_int_equal(c->s.regs[REG_RSP], FIX_USTACK + 8);
 	assert_int_equal(c->s.seg[SEG_SS].sel, U_DATA);
 
+	/* no room on the inner stack: #SS names it */
+	fix_init(LEGACY32, 3);
+	fix_gdt(GATE, 0x4321 | (uint64_t)K_CODE32 << 16 | 2ull << 32 | 0xecull << 40);
+	fix_gdt(K_SMALL, fix_desc(0, FIX_KSTACK - 13, 0x4093));
+	put(FIX_TSS + 8, K_SMALL, 2);
+	op = far_imm(0x9a, 4, 0xbad, GATE | 3);
+	run_faults(sys_call_far, &op, VEC_SS, K_SMALL);
+
 	/* JMP does not change the level */
 	fix_init(LEGACY32, 3);
 	fix_gdt(GATE, (TARGET & 0xffff) | (uint64_t)K_CODE32 << 16 | 0xecull << 40 |
@@ -466,6 +474,21 @@ static void iret32(void **state)
 	assert_int_equal(c->s.seg[SEG_ES].sel, K_DATA);
 	assert_true(c->mode & MODE_CHECK(SEG_DS));
 
+	/* VIF and VIP: in a 32-bit image, at CPL 0 */
+	fix_init(LEGACY32, 0);
+	put_stack(4, (uint64_t[]){ TARGET, K_CODE32, FLAG_ONE | FLAG_VIF | FLAG_VIP }, 3);
+	assert_int_equal(run(sys_iret, &op), NEXT_DISPATCH);
+	assert_int_equal(cpu_get_rflags(c), FLAG_ONE | FLAG_VIF | FLAG_VIP);
+	op = op_none(2);
+	put_stack(2, (uint64_t[]){ 0x1234, K_CODE32, FLAG_ONE }, 3);
+	assert_int_equal(run(sys_iret, &op), NEXT_DISPATCH);
+	assert_int_equal(cpu_get_rflags(c), FLAG_ONE | FLAG_VIF | FLAG_VIP);
+	fix_init(LEGACY32, 3);
+	op = op_none(4);
+	put_stack(4, (uint64_t[]){ TARGET, U_CODE32, FLAG_ONE | FLAG_VIF | FLAG_VIP }, 3);
+	assert_int_equal(run(sys_iret, &op), NEXT_DISPATCH);
+	assert_int_equal(cpu_get_rflags(c), FLAG_ONE | FLAG_IF);
+
 	/* 16-bit image: the upper half of the flags stays */
 	fix_init(LEGACY32, 0);
 	cpu_set_rflags(c, FLAG_ONE | FLAG_AC | FLAG_ID);
@@ -562,6 +585,8 @@ static void syscall_legacy(void **state)
 	assert_int_equal(c->s.rip, FIX_DATA + 2);
 	assert_int_equal(c->iflag, 1);
 	assert_int_equal(c->cpl, 3);
+	assert_int_equal(c->s.seg[SEG_CS].sel, 0x23);
+	assert_int_equal(c->s.seg[SEG_SS].sel, 0x2b);
 }
 
 static void sysenter(void **state)
