@@ -222,6 +222,24 @@ static void test_burst(void **state)
 	assert_int_equal(at(FAKE_BASE)[20000], 0);
 }
 
+/* Single step: a trap after each element, RIP moves on with the last one. */
+static void test_single_step(void **state)
+{
+	struct kase k = { .form = REP, .size_log = 3, .op = STRING_MOVS };
+	struct sysop op = case_op(&k);
+	struct regs r = { .rcx = 3, .rsi = FAKE_BASE, .rdi = FAKE_BASE + 64, .rflags = FLAG_ONE | FLAG_TF };
+
+	fake_init(&cpu, &table, CPU_64, 3);
+	set_regs(&r);
+	for (unsigned left = 2; left; left--) {
+		assert_int_equal(sys_string(&cpu, &op), NEXT_DISPATCH);
+		assert_int_equal(cpu.s.rip, 0x1000);
+		assert_int_equal(cpu.s.regs[REG_RCX], left);
+	}
+	assert_int_equal(sys_string(&cpu, &op), NEXT_CONTINUE);
+	assert_int_equal(cpu.s.regs[REG_RDI], FAKE_BASE + 88);
+}
+
 /* 16-bit addresses wrap at 64 KiB and leave the upper halves of the registers alone. */
 static void test_16bit(void **state)
 {
@@ -273,8 +291,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_like_native), cmocka_unit_test(test_restart),
-		cmocka_unit_test(test_burst),       cmocka_unit_test(test_16bit),
-		cmocka_unit_test(test_segments),
+		cmocka_unit_test(test_burst),       cmocka_unit_test(test_single_step),
+		cmocka_unit_test(test_16bit),       cmocka_unit_test(test_segments),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);

@@ -8,6 +8,7 @@
  */
 #include "engine/soft/block.h"
 #include "engine/soft/mmu.h"
+#include "engine/soft/sys_string.h"
 #include "engine/soft/sysop.h"
 
 #define CHUNK_LIMIT 64 /* pages, before interrupts get a look */
@@ -87,8 +88,20 @@ enum soft_next string_run(struct soft_vcpu *v, const void *sysop)
 			n = to_page_end(dst, size);
 		if (movs && n > to_page_end(src, size))
 			n = to_page_end(src, size);
-		if (!n)
-			return sys_string(c, op);
+		if (!n) {
+			/* An element that lies in two pages; the pages themselves may be ordinary. */
+			if (sys_string_one(c, op))
+				return NEXT_FAULT;
+			if (!op->rep)
+				return NEXT_CONTINUE;
+			string_advance(c, op, REG_RCX, -1);
+			if (v->current_stale) {
+				if (!string_reg(c, op, REG_RCX))
+					c->s.rip = c->next_rip;
+				return NEXT_DISPATCH;
+			}
+			continue;
+		}
 		/* A 32-bit counter must not wrap within a chunk. */
 		if (op->adsize == 4 && (((r[REG_RDI] & mask) + n * size) >> 32 || ((r[REG_RSI] & mask) + n * size) >> 32))
 			return sys_string(c, op);

@@ -140,14 +140,15 @@ static enum soft_next string_io(struct soft_cpu *c, const struct sysop *op,
 	if (!op->rep)
 		return one(c, &narrow, port) ? NEXT_FAULT : NEXT_CONTINUE;
 
-	for (unsigned i = 0; i < STRING_BURST; i++) {
+	for (unsigned i = 0;; i++) {
 		if (!string_reg(c, op, REG_RCX))
 			return NEXT_CONTINUE;
+		if (i == string_burst(c))
+			return NEXT_DISPATCH;
 		if (one(c, &narrow, port))
 			return NEXT_FAULT;
 		string_advance(c, op, REG_RCX, -1);
 	}
-	return NEXT_DISPATCH;
 }
 
 enum soft_next sys_ins(struct soft_cpu *c, const struct sysop *op)

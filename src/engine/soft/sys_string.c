@@ -61,8 +61,7 @@ static uint64_t accumulator(const struct soft_cpu *c, const struct sysop *op)
 	return op->opsize == 8 ? v : v & ((1ull << (op->opsize * 8)) - 1);
 }
 
-/* One element. 0, or -1 with the fault set and nothing changed. */
-static int string_one(struct soft_cpu *c, const struct sysop *op)
+int sys_string_one(struct soft_cpu *c, const struct sysop *op)
 {
 	int64_t step = string_step(c, op);
 	uint64_t a, b;
@@ -108,12 +107,14 @@ enum soft_next sys_string(struct soft_cpu *c, const struct sysop *op)
 	bool compares = op->imm == STRING_SCAS || op->imm == STRING_CMPS;
 
 	if (!op->rep)
-		return string_one(c, op) ? NEXT_FAULT : NEXT_CONTINUE;
+		return sys_string_one(c, op) ? NEXT_FAULT : NEXT_CONTINUE;
 
-	for (unsigned i = 0; i < STRING_BURST; i++) {
+	for (unsigned i = 0;; i++) {
 		if (!string_reg(c, op, REG_RCX))
 			return NEXT_CONTINUE;
-		if (string_one(c, op))
+		if (i == string_burst(c))
+			return NEXT_DISPATCH;
+		if (sys_string_one(c, op))
 			return NEXT_FAULT;
 		string_advance(c, op, REG_RCX, -1);
 		/* REPE ends at the first difference, REPNE at the first match. */

@@ -9,11 +9,18 @@
 
 #include "engine/soft/sysop.h"
 
+/* One element of MOVS to CMPS, without the counter. 0, or -1 with the fault set and nothing changed. */
+int sys_string_one(struct soft_cpu *c, const struct sysop *op);
+
 /*
  * Elements that one call may process. A longer REP leaves with NEXT_DISPATCH
- * and RIP unchanged: it is restarted with what is left.
+ * and RIP unchanged: it is restarted with what is left. Single step traps
+ * after each element.
  */
-#define STRING_BURST 1024u
+static inline unsigned string_burst(const struct soft_cpu *c)
+{
+	return c->mode & MODE_TF ? 1 : 1024;
+}
 
 static inline uint64_t string_reg(const struct soft_cpu *c, const struct sysop *op, unsigned reg)
 {
