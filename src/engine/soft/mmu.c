@@ -55,6 +55,16 @@ static void tlb_clear_view(struct tlb_view_table *t)
 	t->tag_r[0] = t->tag_w[0] = TLB_NONE;
 }
 
+static void forget_pages(struct soft_vcpu *v)
+{
+	for (unsigned half = 0; half < 2; half++) {
+		for (unsigned i = 0; i < 64; i++)
+			v->code_bloom[half][i] = 0;
+		for (unsigned i = 0; i < TLB_SIZE / 512 / 64; i++)
+			v->large_bitmap[half][i] = 0;
+	}
+}
+
 void mmu_reset(struct soft_vcpu *v)
 {
 	for (unsigned i = 0; i < VIEW_COUNT; i++)
@@ -62,10 +72,7 @@ void mmu_reset(struct soft_vcpu *v)
 	v->log_global.count = v->log_local.count = 0;
 	v->log_global.overflow = v->log_local.overflow = false;
 	v->itlb_generation++;
-	for (unsigned i = 0; i < 64; i++)
-		v->code_bloom[i] = 0;
-	for (unsigned i = 0; i < TLB_SIZE / 512 / 64; i++)
-		v->large_bitmap[i] = 0;
+	forget_pages(v);
 }
 
 static void clear_entry(struct soft_vcpu *v, unsigned view, uint32_t index)
@@ -102,10 +109,7 @@ void mmu_flush_all(struct soft_cpu *c)
 		log_undo(v, &v->log_global);
 		log_undo(v, &v->log_local);
 		v->itlb_generation++;
-		for (unsigned i = 0; i < 64; i++)
-			v->code_bloom[i] = 0;
-		for (unsigned i = 0; i < TLB_SIZE / 512 / 64; i++)
-			v->large_bitmap[i] = 0;
+		forget_pages(v);
 	}
 	for (unsigned i = 0; i < VIEW_COUNT; i++)
 		jc_flush(v, (enum tlb_view)i);
@@ -137,25 +141,31 @@ void mmu_invlpg(struct soft_cpu *c, uint64_t lin)
 	struct soft_vcpu *v = to_vcpu(c);
 	uint32_t index = (uint32_t)lin >> PAGE_SHIFT;
 	uint32_t region = index >> 9;
-	unsigned bit = bloom_bit(lin);
+	unsigned half = lin >> 63, bit = bloom_bit(lin);
+	bool large = v->large_bitmap[half][region / 64] >> (region % 64) & 1;
 
 	v->stats.invlpg++;
-	if (v->large_bitmap[region / 64] >> (region % 64) & 1) {
+	if (large) {
 		for (unsigned view = 0; view < VIEW_COUNT; view++)
 			for (uint32_t i = region << 9; i < (region + 1) << 9; i++)
 				clear_entry(v, view, i);
+		v->itlb_generation++;
 	} else {
 		for (unsigned view = 0; view < VIEW_COUNT; view++)
 			clear_entry(v, view, index);
+		v->itlb[index % ITLB_SIZE].tag = TLB_NONE;
 	}
-	v->itlb[index % ITLB_SIZE].tag = 1; /* no page */
 	/* A large page's code may have been entered anywhere in it. */
-	if ((v->code_bloom[bit / 64] >> (bit % 64) & 1) || (v->large_bitmap[region / 64] >> (region % 64) & 1)) {
-		v->itlb_generation++;
-		for (unsigned i = 0; i < VIEW_COUNT; i++)
-			jc_flush(v, (enum tlb_view)i);
-		block_unlink_cross(c->engine);
+	if (!large && !(v->code_bloom[half][bit / 64] >> (bit % 64) & 1))
+		return;
+	if (!half) {
+		/* Links between pages, and what is in jump caches for good, lie in the upper half. */
+		jc_flush_local(v);
+		return;
 	}
+	for (unsigned i = 0; i < VIEW_COUNT; i++)
+		jc_flush(v, (enum tlb_view)i);
+	block_unlink_cross(c->engine);
 }
 
 /* ---- the walk ---- */
@@ -423,7 +433,7 @@ static void fill(struct soft_vcpu *v, uint64_t lin, const struct walk *w, unsign
 		t->tag_w[index] = index ? 0 : TLB_NONE;
 	}
 	if (w->large)
-		v->large_bitmap[index >> 15] |= 1ull << ((index >> 9) % 64);
+		v->large_bitmap[lin >> 63][index >> 15] |= 1ull << ((index >> 9) % 64);
 }
 
 uint8_t *mmu_resolve(struct soft_vcpu *v, uint64_t lin, unsigned size, unsigned how, bool *special, bool *code,
@@ -484,9 +494,9 @@ int mmu_translate_code(struct soft_vcpu *v, uint64_t lin, uint64_t *phys, bool *
 	e->view = view;
 	e->global = *global;
 	bit = bloom_bit(lin);
-	v->code_bloom[bit / 64] |= 1ull << (bit % 64);
+	v->code_bloom[lin >> 63][bit / 64] |= 1ull << (bit % 64);
 	if (w.large)
-		v->large_bitmap[((uint32_t)lin >> 27)] |= 1ull << (((uint32_t)lin >> 21) % 64);
+		v->large_bitmap[lin >> 63][(uint32_t)lin >> 27] |= 1ull << (((uint32_t)lin >> 21) % 64);
 	return 0;
 }
 

@@ -624,6 +624,19 @@ void insn_classify(const struct xlat *x, struct insn *in)
 		if (x->mode & MODE_TSD)
 			set_sysop(in, SYSOP_RDTSC, false);
 		return;
+	case ZYDIS_MNEMONIC_RDTSCP:
+		if (x->mode & MODE_TSD)
+			break;
+		in->class = CLASS_RDTSCP;
+		return;
+	case ZYDIS_MNEMONIC_CLD:
+	case ZYDIS_MNEMONIC_STD:
+		/* Each exception entry of the kernel clears DF to be sure; it is part of the mode word. */
+		if (!(x->mode & MODE_DF) == (zi->mnemonic == ZYDIS_MNEMONIC_CLD)) {
+			in->class = CLASS_NOP;
+			return;
+		}
+		break;
 	case ZYDIS_MNEMONIC_NOP:
 	case ZYDIS_MNEMONIC_ENDBR32:
 	case ZYDIS_MNEMONIC_ENDBR64:

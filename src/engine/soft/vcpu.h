@@ -121,10 +121,10 @@ struct soft_vcpu {
 	uint32_t itlb_generation;
 	struct itlb_entry itlb[ITLB_SIZE];
 	struct tlb_log log_global, log_local;
-	/* Pages (hashed) that jump caches or cross-page links may lead to. */
-	uint64_t code_bloom[64];
-	/* 2 MiB regions (index >> 9) with entries that come from a large page */
-	uint64_t large_bitmap[TLB_SIZE / 512 / 64];
+	/* Pages (hashed) that jump caches or cross-page links may lead to; [1]: of the upper half of the address space. */
+	uint64_t code_bloom[2][64];
+	/* 2 MiB regions (index >> 9) with entries that come from a large page, by half as well */
+	uint64_t large_bitmap[2][TLB_SIZE / 512 / 64];
 
 	struct signal_target host_fault; /* the signal handler's report */
 
