@@ -153,7 +153,7 @@ void mmu_invlpg(struct soft_cpu *c, uint64_t lin)
 	} else {
 		for (unsigned view = 0; view < VIEW_COUNT; view++)
 			clear_entry(v, view, index);
-		v->itlb[index % ITLB_SIZE].tag = TLB_NONE;
+		v->itlb[index % ITLB_SIZE].tag = 1; /* no page */
 	}
 	/* A large page's code may have been entered anywhere in it. */
 	if (!large && !(v->code_bloom[half][bit / 64] >> (bit % 64) & 1))
