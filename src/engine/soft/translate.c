@@ -260,11 +260,30 @@ static void emit_sysop(struct xlat *x)
 	x->mem_valid = FLAG_ARITH;
 }
 
+/* Every clock_gettime() of the guest: LFENCE; RDTSC; and the processor id that the guest has set. */
+static void emit_rdtscp(struct xlat *x)
+{
+	struct emitter *o = &x->hot;
+
+	e8(o, 0x0f);
+	e8(o, 0xae);
+	e8(o, 0xe8);
+	e8(o, 0x0f);
+	e8(o, 0x31);
+	/* mov ecx, gs:[tsc_aux] */
+	e8(o, 0x65);
+	e8(o, 0x8b);
+	e8(o, 0x0c);
+	e8(o, 0x25);
+	e32(o, VOFF(c.s.tsc_aux));
+}
+
 static void emit_insn(struct xlat *x)
 {
 	switch ((enum insn_class)x->in->class) {
 	case CLASS_COPY: emit_copy(x); break;
 	case CLASS_NOP: break;
+	case CLASS_RDTSCP: emit_rdtscp(x); break;
 	case CLASS_LEA: emit_lea_insn(x); break;
 	case CLASS_MOFFS: emit_moffs(x); break;
 	case CLASS_XLAT: emit_xlat(x); break;

@@ -39,6 +39,7 @@ static inline bool is_stolen(unsigned reg)
 enum insn_class {
 	CLASS_COPY,   /* the host executes it */
 	CLASS_NOP,    /* nothing to do, also not for its memory operand */
+	CLASS_RDTSCP, /* RDTSC in order, and ECX */
 	CLASS_LEA,
 	CLASS_MOFFS,  /* MOV between the accumulator and an absolute address */
 	CLASS_XLAT,
