@@ -191,7 +191,7 @@ def no_reboot(runner):
         guest.check_end(0 if runner.args.standin else EXIT_RESET)
 
 
-@for_each(["acpi", "kbd", "triple", "efi,pci"])
+@for_each(["acpi", "kbd", "triple", "efi,pci", "bios"])
 @lguest_only
 def reset_by(runner, value):
     """Each way in which Linux resets a PC works."""
