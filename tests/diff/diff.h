@@ -94,6 +94,7 @@ struct diff_case {
 	bool flush;     /* flush the guest's TLB first */
 	bool expect_ud; /* not offered to the guest: #UD at the last instruction, whatever the host says */
 	bool loose_cr2; /* CR2 may be any byte of the right page */
+	bool maskmov;   /* has a MASKMOV: whether masked bytes may fault is up to the CPU */
 	bool any_cr2;   /* CR2 may be anything */
 	uint16_t len;
 	uint8_t ninsns;

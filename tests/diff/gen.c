@@ -357,11 +357,11 @@ static void mask_undefined(struct generator *g)
 			switch (in.mnemonic) {
 			case ZYDIS_MNEMONIC_MASKMOVDQU:
 			case ZYDIS_MNEMONIC_VMASKMOVDQU:
+			case ZYDIS_MNEMONIC_MASKMOVQ: c->maskmov = true; break;
 			case ZYDIS_MNEMONIC_FLDENV:
 			case ZYDIS_MNEMONIC_FRSTOR:
 			case ZYDIS_MNEMONIC_FNSTENV:
-			case ZYDIS_MNEMONIC_FNSAVE:
-			case ZYDIS_MNEMONIC_MASKMOVQ: c->loose_cr2 = true; break;
+			case ZYDIS_MNEMONIC_FNSAVE: c->loose_cr2 = true; break;
 			/* Which operand is looked at first depends on the CPU. */
 			case ZYDIS_MNEMONIC_FXSAVE:
 			case ZYDIS_MNEMONIC_FXSAVE64:

@@ -134,6 +134,17 @@ static bool differ_memory(FILE *out, const struct outcome *want, const struct ou
 	return true;
 }
 
+static bool is_maskmov(const struct diff_case *c, uint64_t rip)
+{
+	const uint8_t *p = c->code + (rip - c->va);
+
+	/* 0F F7 or VEX F7 within the first bytes */
+	for (unsigned i = 0; rip >= c->va && rip - c->va < c->len && i < 6; i++)
+		if (p[i] == 0xf7)
+			return true;
+	return false;
+}
+
 bool outcomes_equal(const struct diff_case *c, const struct outcome *want, const struct outcome *got,
 		    bool strict, FILE *out)
 {
@@ -144,6 +155,8 @@ bool outcomes_equal(const struct diff_case *c, const struct outcome *want, const
 	/* Which operand of CMPS faults first depends on the CPU. */
 	if (c->any_cr2 && want->rip == got->rip && want->vector >= VEC_SS && want->vector <= VEC_PF &&
 	    got->vector >= VEC_SS && got->vector <= VEC_PF)
+		return true;
+	if (c->maskmov && want->vector >= VEC_SS && want->vector <= VEC_PF && is_maskmov(c, want->rip))
 		return true;
 	/* So does how far a gather gets that faults. */
 	fpu = !(c->family == FAM_GATHER && want->vector == VEC_PF && got->vector == VEC_PF);

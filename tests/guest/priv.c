@@ -18,11 +18,12 @@ static void at_user(const char *name, const void *code, unsigned vec, u64 err)
 
 #define PRIVILEGED(X)                                                                                        \
 	X(hlt, "hlt")                                                                                        \
-	X(cli, "cli") X(sti, "sti") X(invd, "invd") X(wbinvd, "wbinvd") X(clts, "clts") X(                   \
-		lgdt, "lgdt (%rsp)") X(lidt, "lidt (%rsp)") X(lldt, "lldt %ax") X(ltr, "ltr %ax")            \
-		X(lmsw, "lmsw %ax") X(mov_cr0, "mov %cr0, %rax") X(to_cr0, "mov %rax, %cr0") X(              \
-			mov_cr3, "mov %cr3, %rax") X(to_cr3, "mov %rax, %cr3") X(mov_cr4, "mov %cr4, %rax")  \
-			X(to_cr4, "mov %rax, %cr4") X(mov_cr2, "mov %cr2, %rax") X(to_cr2, "mov %rax, %cr2") \
+	X(cli, "cli")                                                                                        \
+	X(sti, "sti") X(invd, "invd") X(wbinvd, "wbinvd") X(clts, "clts") X(lgdt, "lgdt (%rsp)") X(          \
+		lidt, "lidt (%rsp)") X(lldt, "lldt %ax") X(ltr, "ltr %ax") X(lmsw, "lmsw %ax")               \
+		X(mov_cr0, "mov %cr0, %rax") X(to_cr0, "mov %rax, %cr0") X(mov_cr3, "mov %cr3, %rax") X(     \
+			to_cr3, "mov %rax, %cr3") X(mov_cr4, "mov %cr4, %rax") X(to_cr4, "mov %rax, %cr4")   \
+			X(mov_cr2, "mov %cr2, %rax") X(to_cr2, "mov %rax, %cr2")                             \
 				X(mov_cr8, "mov %cr8, %rax") X(to_cr8, "mov %rax, %cr8") X(                  \
 					mov_dr7, "mov %dr7, %rax") X(to_dr7, "mov %rax, %dr7")               \
 					X(mov_dr0, "mov %dr0, %rax") X(to_dr6, "mov %rax, %dr6") X(          \

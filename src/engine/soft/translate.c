@@ -425,7 +425,8 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 	x.page = guest_range(&e->memory, phys & PAGE_MASK, PAGE_SIZE);
 	x.page2 = phys2 != ~0ull ? guest_range(&e->memory, phys2 & PAGE_MASK, PAGE_SIZE) : NULL;
 	x.decoder = &e->translator->decoder[mode & MODE_CS64 ? 2 : mode & MODE_CS32 ? 1 : 0];
-	x.single = mode & (MODE_TF | MODE_HWBP);
+	/* With a limit on CS each instruction is checked on its way in. */
+	x.single = mode & (MODE_TF | MODE_HWBP | MODE_CHECK(SEG_CS));
 	x.exit_mode = mode;
 
 	if (!decode_block(&x, need_second))
