@@ -51,6 +51,18 @@ def split(pid, memory_mib):
 	return ram / 1024, other / 1024
 
 
+def thread_seconds(pid):
+	"""CPU time of all threads that live, to the nanosecond."""
+	total = 0
+	try:
+		for thread in os.listdir("/proc/%d/task" % pid):
+			with open("/proc/%d/task/%s/schedstat" % (pid, thread)) as file:
+				total += int(file.read().split()[0])
+	except OSError:
+		pass
+	return total / 1e9
+
+
 def cpu_seconds(pid):
 	with open("/proc/%d/stat" % pid) as file:
 		fields = file.read().rsplit(")", 1)[1].split()

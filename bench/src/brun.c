@@ -9,7 +9,7 @@
  * take the time too, one after tells the result:
  *
  *   @@ start NAME
- *   @@ row NAME SECONDS STATUS HASH
+ *   @@ row NAME SECONDS STATUS HASH CPU-SECONDS
  *
  * HASH is of the whole output: a run that computed something else than the
  * other engines did is reported, not counted.
@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -32,6 +33,16 @@ static double now(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &time);
 	return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
+}
+
+/* CPU time of all children that have been waited for. */
+static double cpu_used(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_CHILDREN, &usage);
+	return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+	       (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e-6;
 }
 
 /* Wait status of `sh script phase`, -1 when it could not be started. */
@@ -86,7 +97,7 @@ static void show_errors(void)
 
 int main(int argc, char **argv)
 {
-	double start, end;
+	double start, end, cpu;
 	int status;
 
 	if (argc != 3) {
@@ -94,17 +105,19 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	if (run(argv[2], "prep")) {
-		printf("@@ row %s 0 prep 0\n", argv[1]);
+		printf("@@ row %s 0 prep 0 0\n", argv[1]);
 		show_errors();
 		return 1;
 	}
 	printf("@@ start %s\n", argv[1]);
 	fflush(stdout);
+	cpu = cpu_used();
 	start = now();
 	status = run(argv[2], "run");
 	end = now();
-	printf("@@ row %s %.6f %d %016llx\n", argv[1], end - start, status,
-	       (unsigned long long)hash_output());
+	cpu = cpu_used() - cpu;
+	printf("@@ row %s %.6f %d %016llx %.6f\n", argv[1], end - start, status,
+	       (unsigned long long)hash_output(), cpu);
 	if (status)
 		show_errors();
 	return 0;
