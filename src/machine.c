@@ -117,6 +117,16 @@ static void conclude(struct machine *m, enum outcome how)
 
 /* ---- what the platform asks of the host ---- */
 
+/* A line in the middle of the run, under --verbose. A raw terminal wants a carriage return of ours. */
+static void notice(void *opaque, const char *line)
+{
+	struct machine *m = opaque;
+
+	if (!m->cfg->verbose)
+		return;
+	fprintf(stderr, "lguest: %s%s\n", line, m->tty.raw && isatty(STDERR_FILENO) ? "\r" : "");
+}
+
 static void on_power(void *opaque, enum power_event event)
 {
 	struct machine *m = opaque;
@@ -125,10 +135,7 @@ static void on_power(void *opaque, enum power_event event)
 	case POWER_OFF: conclude(m, POWERED_OFF); break;
 	case POWER_RESET: conclude(m, RESET); break;
 	case POWER_PANIC: conclude(m, PANICKED); break;
-	case POWER_CRASH_KERNEL:
-		if (m->cfg->verbose)
-			fprintf(stderr, "lguest: guest kernel panicked and starts its crash kernel\r\n");
-		break;
+	case POWER_CRASH_KERNEL: notice(m, "guest kernel panicked and starts its crash kernel"); break;
 	}
 }
 
@@ -167,6 +174,7 @@ static const struct pc_host pc_host = {
 	.console_wait = on_console_wait,
 	.console_get = on_console_get,
 	.console_ready = on_console_ready,
+	.notice = notice,
 };
 
 /* ---- what the engine asks of the machine (engine.h), on the vCPU's thread ---- */
@@ -607,8 +615,7 @@ static bool set_up(struct machine *m)
 	if (complain(what, guest_memory_create(&m->memory, m->cfg->memory)))
 		return false;
 	cpuid_build(&m->cpuid, m->vcpus);
-	if (complain("platform",
-		     pc_init(&m->pc, &m->memory, m->vcpus, m->cpuid.tsc_khz, m->cfg->verbose, &pc_host, m)))
+	if (complain("platform", pc_init(&m->pc, &m->memory, m->vcpus, m->cpuid.tsc_khz, &pc_host, m)))
 		return false;
 	m->pc_ready = true;
 	if (complain("console", console_create(&m->console, &m->loop, STDIN_FILENO, STDOUT_FILENO, &m->tty,

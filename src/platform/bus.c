@@ -14,11 +14,12 @@
 
 #define NOTICES_PER_SECOND 5
 
-void bus_init(struct bus *bus, const char *name, bool verbose)
+void bus_init(struct bus *bus, const char *name, void (*notice)(void *opaque, const char *line), void *opaque)
 {
 	memset(bus, 0, sizeof(*bus));
 	bus->name = name;
-	bus->verbose = verbose;
+	bus->notice = notice;
+	bus->opaque = opaque;
 }
 
 /* Index of the first range that ends behind @addr. */
@@ -64,12 +65,13 @@ void bus_remove(struct bus *bus, uint64_t base)
 	memmove(&bus->range[at], &bus->range[at + 1], (bus->count - at) * sizeof(bus->range[0]));
 }
 
-static void notice(struct bus *bus, const char *what, uint64_t addr, unsigned size)
+static void unclaimed(struct bus *bus, const char *what, uint64_t addr, unsigned size)
 {
 	struct timespec now;
+	char line[128];
 
 	bus->unclaimed++;
-	if (!bus->verbose)
+	if (!bus->notice)
 		return;
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	if (now.tv_sec != bus->last_notice) {
@@ -78,9 +80,10 @@ static void notice(struct bus *bus, const char *what, uint64_t addr, unsigned si
 	}
 	if (bus->notices++ >= NOTICES_PER_SECOND)
 		return;
-	fprintf(stderr, "lguest: guest %s unclaimed %s 0x%" PRIx64 ", %u byte%s%s\r\n", what, bus->name, addr,
-		size, size == 1 ? "" : "s",
-		bus->notices == NOTICES_PER_SECOND ? " (no more of these for a second)" : "");
+	snprintf(line, sizeof(line), "guest %s unclaimed %s 0x%" PRIx64 ", %u byte%s%s", what, bus->name,
+		 addr, size, size == 1 ? "" : "s",
+		 bus->notices == NOTICES_PER_SECOND ? " (no more of these for a second)" : "");
+	bus->notice(bus->opaque, line);
 }
 
 /* The range that holds all of the access, or NULL. */
@@ -99,7 +102,7 @@ uint64_t bus_read(struct bus *bus, uint64_t addr, unsigned size)
 	const struct bus_range *r = lookup(bus, addr, size);
 
 	if (!r) {
-		notice(bus, "read", addr, size);
+		unclaimed(bus, "read", addr, size);
 		return bus_ones(size);
 	}
 	if (!r->ops->read)
@@ -112,7 +115,7 @@ void bus_write(struct bus *bus, uint64_t addr, unsigned size, uint64_t val)
 	const struct bus_range *r = lookup(bus, addr, size);
 
 	if (!r)
-		notice(bus, "wrote", addr, size);
+		unclaimed(bus, "wrote", addr, size);
 	else if (r->ops->write)
 		r->ops->write(r->device, addr - r->base, size, val & bus_ones(size));
 }

@@ -37,14 +37,17 @@ struct bus {
 	const char *name;                       /* for messages: "port" or "address" */
 	struct bus_range range[BUS_MAX_RANGES]; /* sorted by base, disjoint */
 	unsigned count;
-	bool verbose;
-	/* Rate limit for complaints about unclaimed accesses. */
+	/* Takes lines about unclaimed accesses, without newline; NULL: not wanted. */
+	void (*notice)(void *opaque, const char *line);
+	void *opaque;
+	/* Rate limit for them. */
 	uint64_t unclaimed;  /* how many there were */
 	int64_t last_notice; /* CLOCK_MONOTONIC seconds */
 	unsigned notices;    /* in that second */
 };
 
-void bus_init(struct bus *bus, const char *name, bool verbose);
+void bus_init(struct bus *bus, const char *name, void (*notice)(void *opaque, const char *line),
+	      void *opaque);
 
 /*
  * Claims [@base, @base + @len). 0, -EINVAL for an empty or wrapping range,
@@ -59,7 +62,7 @@ void bus_remove(struct bus *bus, uint64_t base);
 /*
  * One access of @size (1, 2, 4, 8) bytes. One that straddles the end of a
  * range, and one that no device claims, reads all ones of that size; such a
- * write is dropped. Both say so in a rate-limited line when verbose.
+ * write is dropped. Both give a rate-limited notice.
  */
 uint64_t bus_read(struct bus *bus, uint64_t addr, unsigned size);
 void bus_write(struct bus *bus, uint64_t addr, unsigned size, uint64_t val);

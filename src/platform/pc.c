@@ -371,7 +371,7 @@ static int claim_ports(struct pc *pc)
 	return bus_add(&pc->memory, IOAPIC_BASE, IOAPIC_SIZE, &ioapic_bus_ops, &pc->ioapic);
 }
 
-int pc_init(struct pc *pc, const struct guest_memory *ram, unsigned vcpus, uint32_t tsc_khz, bool verbose,
+int pc_init(struct pc *pc, const struct guest_memory *ram, unsigned vcpus, uint32_t tsc_khz,
 	    const struct pc_host *host, void *opaque)
 {
 	int error;
@@ -385,9 +385,8 @@ int pc_init(struct pc *pc, const struct guest_memory *ram, unsigned vcpus, uint3
 	pc->ram = ram;
 	pc->host = host;
 	pc->opaque = opaque;
-	pc->verbose = verbose;
-	bus_init(&pc->ports, "port", verbose);
-	bus_init(&pc->memory, "address", verbose);
+	bus_init(&pc->ports, "port", host->notice, opaque);
+	bus_init(&pc->memory, "address", host->notice, opaque);
 	for (unsigned i = 0; i < vcpus; i++)
 		lapic_init(&pc->lapic[i], i, tsc_khz, &lapic_ops, pc);
 	pc->ioapic.deliver = ioapic_deliver;

@@ -41,6 +41,8 @@ struct pc_host {
 	/* Console input: the next byte or -1; and whether there is one. */
 	int (*console_get)(void *opaque);
 	bool (*console_ready)(void *opaque);
+	/* A line, without newline, about something odd that the guest does; NULL: not wanted. */
+	void (*notice)(void *opaque, const char *line);
 };
 
 struct pc {
@@ -67,7 +69,6 @@ struct pc {
 	const struct guest_memory *ram;
 	const struct pc_host *host;
 	void *opaque;
-	bool verbose;
 	/* For the statistics */
 	_Atomic uint64_t refused_ipis;
 };
@@ -76,7 +77,7 @@ struct pc {
  * Builds the PC around @ram, in the state after power-up. @host, @opaque and
  * @ram outlive it. 0 or a negative errno.
  */
-int pc_init(struct pc *pc, const struct guest_memory *ram, unsigned vcpus, uint32_t tsc_khz, bool verbose,
+int pc_init(struct pc *pc, const struct guest_memory *ram, unsigned vcpus, uint32_t tsc_khz,
 	    const struct pc_host *host, void *opaque);
 void pc_destroy(struct pc *pc);
 

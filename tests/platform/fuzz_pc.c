@@ -95,7 +95,7 @@ static void check(const struct bus *bus)
 static void set_up(struct world *w)
 {
 	memset(w, 0, sizeof(*w));
-	if (guest_memory_create(&w->ram, 2 << 20) || pc_init(&w->pc, &w->ram, 1, 2000000, false, &host, w) ||
+	if (guest_memory_create(&w->ram, 2 << 20) || pc_init(&w->pc, &w->ram, 1, 2000000, &host, w) ||
 	    !acpi_build(&w->ram, 1))
 		abort();
 	for (unsigned i = 0; i < 3; i++) {

@@ -49,7 +49,7 @@ static void bus_ranges(void **state)
 	struct probe a = { 0 }, b = { 0 };
 	struct bus bus;
 
-	bus_init(&bus, "address", false);
+	bus_init(&bus, "address", NULL, NULL);
 	assert_int_equal(bus_add(&bus, 0x1000, 0x10, &probe_ops, &a), 0);
 	assert_int_equal(bus_add(&bus, 0x1010, 4, &probe_ops, &b), 0);
 	assert_int_equal(bus_add(&bus, 0x100f, 1, &probe_ops, &b), -EEXIST);
@@ -85,7 +85,7 @@ static void bus_full(void **state)
 	struct probe p = { 0 };
 	struct bus bus;
 
-	bus_init(&bus, "port", false);
+	bus_init(&bus, "port", NULL, NULL);
 	/* from both ends, so that insertion has to shift */
 	for (unsigned i = 0; i < BUS_MAX_RANGES; i++)
 		assert_int_equal(bus_add(&bus, (i & 1 ? 1000 - i : i) * 16, 16, &probe_ops, &p), 0);
@@ -95,6 +95,31 @@ static void bus_full(void **state)
 		assert_int_equal(p.offset, i % 13);
 		assert_int_equal(p.reads, i + 1);
 	}
+}
+
+static char last_notice[200];
+
+static void keep_notice(void *opaque, const char *line)
+{
+	strncpy(last_notice, line, sizeof(last_notice) - 1);
+	++*(unsigned *)opaque;
+}
+
+static void bus_notices(void **state)
+{
+	unsigned notices = 0;
+	struct bus bus;
+
+	bus_init(&bus, "port", keep_notice, &notices);
+	bus_read(&bus, 0x1234, 2);
+	assert_string_equal(last_notice, "guest read unclaimed port 0x1234, 2 bytes");
+	bus_write(&bus, 0x55, 1, 7);
+	assert_string_equal(last_notice, "guest wrote unclaimed port 0x55, 1 byte");
+	/* A guest that does nothing else is not printed line by line. */
+	for (unsigned i = 0; i < 100000; i++)
+		bus_read(&bus, 0x1234, 1);
+	assert_true(notices < 50);
+	assert_int_equal(bus.unclaimed, 100002);
 }
 
 /* ---- I/O APIC ---- */
@@ -521,8 +546,8 @@ static void pci_mechanism(void **state)
 	struct bus ports, memory;
 	static struct pci_bus p;
 
-	bus_init(&ports, "port", false);
-	bus_init(&memory, "address", false);
+	bus_init(&ports, "port", NULL, NULL);
+	bus_init(&memory, "address", NULL, NULL);
 	pci_init(&p, &ports, &memory);
 	/* pci_check_type1() */
 	cfg_addr(&p, 0x80000000);
@@ -553,8 +578,8 @@ static void pci_bars(void **state)
 	static struct pci_device dev;
 	struct probe io = { 0 }, mem = { 0 };
 
-	bus_init(&ports, "port", false);
-	bus_init(&memory, "address", false);
+	bus_init(&ports, "port", NULL, NULL);
+	bus_init(&memory, "address", NULL, NULL);
 	pci_init(&p, &ports, &memory);
 	pci_device_init(&dev, "test", 0x1234, 0x5678, 0xff0000, 3);
 	assert_int_equal(pci_add_bar(&dev, 0, PCI_BAR_IO, 32, &probe_ops, &io), 0);
@@ -617,8 +642,8 @@ static void pci_reset_control(void **state)
 	static struct pci_bus p;
 	unsigned reset = 0;
 
-	bus_init(&ports, "port", false);
-	bus_init(&memory, "address", false);
+	bus_init(&ports, "port", NULL, NULL);
+	bus_init(&memory, "address", NULL, NULL);
 	pci_init(&p, &ports, &memory);
 	p.reset_control = note_reset;
 	p.opaque = &reset;
@@ -635,6 +660,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bus_ranges),
 		cmocka_unit_test(bus_full),
+		cmocka_unit_test(bus_notices),
 		cmocka_unit_test(ioapic_registers),
 		cmocka_unit_test(ioapic_edge),
 		cmocka_unit_test(ioapic_level),

@@ -86,7 +86,7 @@ static int setup(void **state)
 	struct world *w = calloc(1, sizeof(*w));
 
 	assert_int_equal(guest_memory_create(&w->ram, 16 << 20), 0);
-	assert_int_equal(pc_init(&w->pc, &w->ram, 1, TSC_KHZ, false, &host, w), 0);
+	assert_int_equal(pc_init(&w->pc, &w->ram, 1, TSC_KHZ, &host, w), 0);
 	w->event = -1;
 	w->room = 100000;
 	w->input = "";
