@@ -4,16 +4,30 @@
 # Downloads a Debian kernel package and unpacks it below out/; installs nothing.
 # Prints the path of the kernel image.
 #
-#	scripts/fetch-kernel.sh cloud61|generic61|cloud612
+#	scripts/fetch-kernel.sh cloud61|generic61|cloud612|pae61
 #
+# pae61 is a 32-bit kernel; a 32-bit busybox for its initramfs lands beside it.
 . "$(dirname "$0")/lib.sh"
 
+apt=()
+busybox=
 case ${1:-} in
 cloud61) pattern='^linux-image-6\.1\.0-[0-9]+-cloud-amd64$' ;;
 generic61) pattern='^linux-image-6\.1\.0-[0-9]+-amd64$' ;;
 cloud612) pattern='^linux-image-6\.12\.[^-]*-cloud-amd64$' ;;
-*) die "which kernel? (cloud61, generic61 or cloud612)" ;;
+pae61)
+	pattern='^linux-image-6\.1\.0-[0-9]+-686-pae$'
+	busybox="busybox-static"
+	# Package lists of our own, so that the system's need not learn another architecture.
+	lists=$OUT/apt-i386
+	mkdir -p "$lists/lists/partial" "$lists/cache/archives/partial"
+	apt=(-o APT::Architecture=i386 -o APT::Architectures=i386 -o Acquire::Languages=none
+		-o Dir::State::lists="$lists/lists" -o Dir::Cache="$lists/cache")
+	;;
+*) die "which kernel? (cloud61, generic61, cloud612 or pae61)" ;;
 esac
+# As root apt would drop to a user who may not write here, and warn.
+apt+=(-o APT::Sandbox::User="$(id -un)")
 
 dir=$OUT/kernel/$1
 if [ -s "$dir/vmlinuz" ]; then
@@ -23,12 +37,30 @@ fi
 
 newest()
 {
-	apt-cache --names-only search "$pattern" | cut -d' ' -f1 | sort -V | tail -n 1
+	apt-cache "${apt[@]}" --names-only search "$pattern" | cut -d' ' -f1 | sort -V | tail -n 1
+}
+
+update()
+{
+	if [ "${busybox:-}" ]; then
+		quietly apt-get "${apt[@]}" -q update
+	else
+		quietly as_root apt-get -q update
+	fi
+}
+
+# download PACKAGE: into the current directory
+download()
+{
+	quietly apt-get "${apt[@]}" -q download "$1" 2>/dev/null && return
+	# The list may be older than what the mirror still has.
+	update 2>/dev/null || true
+	quietly apt-get "${apt[@]}" -q download "$1" || die "apt-get could not download $1"
 }
 
 package=$(newest)
 if [ -z "$package" ]; then
-	quietly as_root apt-get -q update || true
+	update 2>/dev/null || true
 	package=$(newest)
 fi
 [ -n "$package" ] || die "apt-get knows no package like $pattern (Debian 12 with bookworm-security has it)"
@@ -39,12 +71,15 @@ trap 'rm -rf "$work"' EXIT
 rm -rf "$dir" && mkdir -p "$work"
 (
 	cd "$work"
-	# As root apt would drop to a user who may not write here, and warn.
-	quietly apt-get -q -o APT::Sandbox::User="$(id -un)" download "$package" ||
-		{ quietly as_root apt-get -q update; quietly apt-get -q download "$package"; } ||
-		die "apt-get could not download $package"
+	download "$package"
 	dpkg-deb --fsys-tarfile ./*.deb | tar -x --no-same-owner ./boot ./lib/modules
 	rm ./*.deb
+	if [ "$busybox" ]; then
+		download "$busybox"
+		dpkg-deb --fsys-tarfile ./*.deb | tar -x --no-same-owner ./bin/busybox
+		mv bin/busybox busybox
+		rm -r ./*.deb bin
+	fi
 )
 image=$(echo "$work"/boot/vmlinuz-*)
 mv "$image" "$work/vmlinuz"

@@ -3,8 +3,9 @@
 #
 # Makes a small initramfs around Debian's static busybox. Needs no root.
 #
-#	scripts/mkinitramfs.sh [-s SESSION] [-a DIR]... OUTPUT.cpio.gz
+#	scripts/mkinitramfs.sh [-b BUSYBOX] [-s SESSION] [-a DIR]... OUTPUT.cpio.gz
 #
+#	-b BUSYBOX	this busybox, not the host's
 #	-s SESSION	a shell script that runs instead of the interactive
 #			shell; the guest powers off after it
 #	-a DIR		add the files below DIR
@@ -21,19 +22,22 @@
 . "$(dirname "$0")/lib.sh"
 
 session=
+busybox=
 add=()
-while getopts s:a: opt; do
+usage="usage: mkinitramfs.sh [-b BUSYBOX] [-s SESSION] [-a DIR]... OUTPUT.cpio.gz"
+while getopts b:s:a: opt; do
 	case $opt in
+	b) busybox=$OPTARG ;;
 	s) session=$OPTARG ;;
 	a) add+=("$OPTARG") ;;
-	*) die "usage: mkinitramfs.sh [-s SESSION] [-a DIR]... OUTPUT.cpio.gz" ;;
+	*) die "$usage" ;;
 	esac
 done
 shift $((OPTIND - 1))
-[ $# -eq 1 ] || die "usage: mkinitramfs.sh [-s SESSION] [-a DIR]... OUTPUT.cpio.gz"
+[ $# -eq 1 ] || die "$usage"
 output=$1
 
-busybox=$(command -v busybox) || die "no busybox here (apt-get install busybox-static)"
+[ "$busybox" ] || busybox=$(command -v busybox) || die "no busybox here (apt-get install busybox-static)"
 command -v cpio >/dev/null || die "no cpio here (apt-get install cpio)"
 
 root=$(mktemp -d)

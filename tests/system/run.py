@@ -32,6 +32,7 @@ from guest import Failure, Guest
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 OUT = os.environ.get("LGUEST_OUT", os.path.join(TOP, "out"))
 KERNELS = ("cloud61", "generic61", "cloud612")
+KERNEL32 = "pae61"
 MARKER = rb"lguest: userspace up\r*$"
 PROMPT = rb"^lguest# "
 
@@ -57,9 +58,14 @@ def kernel_image(name):
 
 
 @functools.lru_cache(maxsize=None)
-def initramfs():
-    path = os.path.join(OUT, "test-initramfs.cpio.gz")
-    script("mkinitramfs.sh", path)
+def initramfs(kernel):
+    """One for each width of user space."""
+    if kernel.startswith(KERNEL32):
+        path = os.path.join(OUT, "test-initramfs32.cpio.gz")
+        script("mkinitramfs.sh", "-b", os.path.join(os.path.dirname(kernel_image(kernel)), "busybox"), path)
+    else:
+        path = os.path.join(OUT, "test-initramfs.cpio.gz")
+        script("mkinitramfs.sh", path)
     return path
 
 
@@ -80,7 +86,7 @@ class Runner:
     def boot(self, kernel="cloud61", memory=512, append=(), options=(), stdin="tty", initrd=None):
         # Kernel messages in the middle of what the shell echoes would confuse the tests.
         words = ["console=ttyS0", "loglevel=3", *append]
-        argv = self.argv(kernel_image(kernel), memory, words, options, initrd or initramfs())
+        argv = self.argv(kernel_image(kernel), memory, words, options, initrd or initramfs(kernel))
         return Guest(argv, self.args.timeout, stdin)
 
     def shell(self, **how):
@@ -136,7 +142,7 @@ def need_equal(got, wanted, what):
 # Boot, keyboard, power
 
 
-@for_each([k + e for k in KERNELS for e in ("", ".elf")])
+@for_each([k + e for k in (*KERNELS, KERNEL32) for e in ("", ".elf")])
 def shell(runner, value):
     """Boots to a shell; typing, line editing, ^C; powers off."""
     with runner.shell(kernel=value) as guest:
@@ -450,7 +456,7 @@ def bad_inputs(directory):
     corrupt = bytearray(whole)
     # LZ4 has no checksum: this much is a run of literals that is longer than the file.
     corrupt[start + 5000 : start + 5000 + (256 << 10)] = b"\xff" * (256 << 10)
-    initrd = "--initrd=" + initramfs()
+    initrd = "--initrd=" + initramfs("cloud61")
     return [
         ("missing kernel", [], "512", directory + "/none", r"none: .*[Nn]o such file"),
         ("directory as kernel", [], "512", directory, r"directory"),
