@@ -14,8 +14,8 @@
  * idle since the last one, but at most every LINE_READY_US, ten times as fast
  * as 115200 baud; and to a guest that never goes idle every LINE_QUIET_US.
  *
- * A line as fast as the host would fill Linux's buffers (64 KiB) within one
- * run of its interrupt handler, before anybody had a chance to read, and the
+ * A line as fast as the host would fill Linux's buffers (640 KiB) within a few
+ * runs of its interrupt handler, before anybody had a chance to read, and the
  * rest would be lost. A guest that sleeps on while its buffers fill loses
  * input as on any serial line without flow control: that is what RTS is for.
  */
