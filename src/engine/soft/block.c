@@ -24,7 +24,8 @@ struct block *block_find(struct soft_engine *e, uint64_t phys, uint32_t mode, bo
 
 	for (b = e->hash[hash_key(phys, mode)]; b; b = b->hash_next) {
 		if (b->phys == phys && b->mode == mode && b->absolute == absolute &&
-		    (!absolute || b->page_va == page_va) && (phys2 == ~0ull || b->phys2 == ~0ull || b->phys2 == phys2))
+		    (!absolute || b->page_va == page_va) &&
+		    (phys2 == ~0ull || b->phys2 == ~0ull || b->phys2 == phys2))
 			return b;
 	}
 	return NULL;

@@ -37,7 +37,7 @@ struct block_exit {
 	uint32_t patch;                /* cache offset of the rel32 */
 	uint32_t stub;                 /* cache offset it points to while unlinked */
 	uint64_t target;               /* absolute: linear address; else offset from vbase */
-	uint32_t mode;               /* the mode word there */
+	uint32_t mode;                 /* the mode word there */
 	bool cross;                    /* the target lies in another page */
 	bool on_cross;                 /* it is on the engine's list of those */
 	struct block_exit *next_cross; /* engine list of linked cross-page exits */
@@ -164,7 +164,6 @@ struct soft_engine {
 	struct engine e;
 	struct guest_memory memory; /* a copy of the description; the RAM is not ours */
 	const struct cpuid_table *cpuid;
-	bool verbose;
 	void *perf_map; /* FILE *, or NULL */
 
 	/* code cache */
@@ -195,7 +194,6 @@ struct soft_engine {
 
 	struct translator *translator;
 	struct soft_vcpu *vcpu; /* the only one for now */
-	struct soft_stats stats_total;
 };
 
 #define W_VALID 0x80000000u

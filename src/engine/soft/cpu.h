@@ -55,9 +55,9 @@ struct cpuid_table;
 #define MODE_CHECK_SHIFT 16
 #define MODE_CHECK(seg)  (1u << (MODE_CHECK_SHIFT + (seg)))
 #define MODE_WAIT_NM     (1u << 22) /* CR0.MP and CR0.TS: WAIT raises #NM */
-#define MODE_TSD      (1u << 24) /* CR4.TSD and CPL > 0: RDTSC is checked in C */
-#define MODE_CPL0     (1u << 25) /* CPL 0: privileged instructions need no check */
-#define MODE_SMAP     (1u << 26) /* supervisor code with CR4.SMAP: MODE_AC follows RFLAGS.AC */
+#define MODE_TSD         (1u << 24) /* CR4.TSD and CPL > 0: RDTSC is checked in C */
+#define MODE_CPL0        (1u << 25) /* CPL 0: privileged instructions need no check */
+#define MODE_SMAP        (1u << 26) /* supervisor code with CR4.SMAP: MODE_AC follows RFLAGS.AC */
 #define MODE_VM86        (1u << 23) /* RFLAGS.VM (unsupported: translation refuses) */
 
 /*

@@ -164,8 +164,8 @@ static bool watch_page(struct soft_vcpu *v, uint64_t phys)
 	return true;
 }
 
-static struct block *make_block(struct soft_vcpu *v, uint64_t phys, uint32_t mode, bool absolute, uint64_t page_va,
-				uint64_t phys2, bool *need_second)
+static struct block *make_block(struct soft_vcpu *v, uint64_t phys, uint32_t mode, bool absolute,
+				uint64_t page_va, uint64_t phys2, bool *need_second)
 {
 	struct soft_engine *e = v->c.engine;
 	struct block *b = NULL;
@@ -319,8 +319,8 @@ static uint64_t next_block(struct soft_vcpu *v, bool *fatal)
 		uint64_t target = x->from->absolute ? x->target : v->vbase + x->target;
 
 		/* An interrupt may have come between: then this is not where the exit leads. */
-		if (target == lin && x->mode == mode && x->from->absolute == b->absolute && (b->absolute || same) &&
-		    (!x->cross || b->absolute)) {
+		if (target == lin && x->mode == mode && x->from->absolute == b->absolute &&
+		    (b->absolute || same) && (!x->cross || b->absolute)) {
 			block_link(e, x, b);
 			v->stats.links++;
 		}
@@ -448,7 +448,8 @@ trampoline:
 }
 
 /* A trampoline has run its store; the instruction is complete. */
-static enum after access_stored(struct soft_vcpu *v, const struct block *b, const struct desc *d, uint64_t *pc)
+static enum after access_stored(struct soft_vcpu *v, const struct block *b, const struct desc *d,
+				uint64_t *pc)
 {
 	struct soft_cpu *c = &v->c;
 	struct soft_engine *e = c->engine;
@@ -458,7 +459,8 @@ static enum after access_stored(struct soft_vcpu *v, const struct block *b, cons
 		v->current = b;
 		v->current_stale = false;
 		/* Probed before, so it cannot fail now. */
-		(void)soft_write(c, v->store.lin, v->bounce_area + (v->store.lin & 63), v->store.size, MEM_WRITE);
+		(void)soft_write(c, v->store.lin, v->bounce_area + (v->store.lin & 63), v->store.size,
+				 MEM_WRITE);
 		v->current = NULL;
 		v->leave_behind = v->current_stale && !d->access.stay;
 	}
@@ -485,8 +487,8 @@ static enum after run_sysop(struct soft_vcpu *v, const struct block *b, const st
 	c->next_rip = wrap_ip(c, c->s.rip + d->len);
 	v->current = b;
 	v->current_stale = false;
-	v->no_step = op->id == SYSOP_INT || op->id == SYSOP_INT3 || op->id == SYSOP_INT1 || op->id == SYSOP_SYSCALL ||
-		     op->id == SYSOP_SYSENTER;
+	v->no_step = op->id == SYSOP_INT || op->id == SYSOP_INT3 || op->id == SYSOP_INT1 ||
+		     op->id == SYSOP_SYSCALL || op->id == SYSOP_SYSENTER;
 	if (d->kind == DESC_STRING) {
 		next = string_run(v, op);
 	} else {
@@ -506,13 +508,17 @@ static enum after run_sysop(struct soft_vcpu *v, const struct block *b, const st
 		}
 		*pc = (uint64_t)(uintptr_t)c->engine->code_rx + d->sys.resume;
 		return RESUME;
-	case NEXT_FAULT: deliver_fault(v); v->faulted = true; break;
+	case NEXT_FAULT:
+		deliver_fault(v);
+		v->faulted = true;
+		break;
 	case NEXT_DISPATCH: break;
 	}
 	return DISPATCH;
 }
 
-static enum after check_segment(struct soft_vcpu *v, const struct block *b, const struct desc *d, uint64_t *pc)
+static enum after check_segment(struct soft_vcpu *v, const struct block *b, const struct desc *d,
+				uint64_t *pc)
 {
 	uint64_t lin;
 
@@ -558,7 +564,8 @@ static enum after host_fault(struct soft_vcpu *v)
 	c->s.rip = block_rip(v, b, page_off);
 	c->fault = (struct soft_fault){ .vector = v->host_fault.fault_vector,
 					.has_error = v->host_fault.fault_vector == VEC_GP ||
-						     v->host_fault.fault_vector == VEC_SS || v->host_fault.fault_vector == VEC_AC };
+						     v->host_fault.fault_vector == VEC_SS ||
+						     v->host_fault.fault_vector == VEC_AC };
 	if (v->host_fault.fault_vector == VEC_XM && !(c->s.cr4 & CR4_OSXMMEXCPT))
 		c->fault.vector = VEC_UD;
 	deliver_fault(v);

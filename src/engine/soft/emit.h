@@ -146,8 +146,8 @@ static inline void emit_mov_imm(struct emitter *e, unsigned reg, uint64_t v)
 #define EMIT_NOREG 0xffu
 
 /* ModRM, SIB and displacement of [base + index*scale + disp]; REX is the caller's. */
-static inline void emit_modrm_mem(struct emitter *e, unsigned reg, unsigned base, unsigned index, unsigned scale,
-				  int32_t disp)
+static inline void emit_modrm_mem(struct emitter *e, unsigned reg, unsigned base, unsigned index,
+				  unsigned scale, int32_t disp)
 {
 	unsigned ss = scale == 8 ? 3 : scale == 4 ? 2 : scale == 2 ? 1 : 0;
 	unsigned mod;
@@ -175,8 +175,8 @@ static inline void emit_modrm_mem(struct emitter *e, unsigned reg, unsigned base
 }
 
 /* op reg, [base + index*scale + disp] */
-static inline void emit_mem(struct emitter *e, bool w, unsigned opcode, unsigned reg, unsigned base, unsigned index,
-			    unsigned scale, int32_t disp)
+static inline void emit_mem(struct emitter *e, bool w, unsigned opcode, unsigned reg, unsigned base,
+			    unsigned index, unsigned scale, int32_t disp)
 {
 	unsigned x = index == EMIT_NOREG ? 0 : index, b = base == EMIT_NOREG ? 0 : base;
 

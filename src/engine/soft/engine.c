@@ -21,7 +21,8 @@
 
 static void *reserve(size_t size)
 {
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+		       0);
 
 	if (p == MAP_FAILED)
 		return NULL;
@@ -133,9 +134,10 @@ static void soft_vcpu_destroy(struct vcpu *vcpu)
 }
 
 static const char *const desc_names[DESC_KINDS] = {
-	[DESC_EXIT] = "direct", [DESC_JUMP] = "indirect", [DESC_STALE] = "stale", [DESC_POLL] = "poll",
-	[DESC_ACCESS] = "memory", [DESC_SEGMENT] = "segment", [DESC_SYSOP] = "system", [DESC_STORED] = "stored",
-	[DESC_STRING] = "string", [DESC_HOST_FAULT] = "fault",
+	[DESC_EXIT] = "direct",      [DESC_JUMP] = "indirect", [DESC_STALE] = "stale",
+	[DESC_POLL] = "poll",        [DESC_ACCESS] = "memory", [DESC_SEGMENT] = "segment",
+	[DESC_SYSOP] = "system",     [DESC_STORED] = "stored", [DESC_STRING] = "string",
+	[DESC_HOST_FAULT] = "fault",
 };
 
 static void soft_print_stats(struct engine *engine, FILE *out)
@@ -146,23 +148,32 @@ static void soft_print_stats(struct engine *engine, FILE *out)
 	if (!e->vcpu)
 		return;
 	s = &e->vcpu->stats;
-	fprintf(out, "lguest: soft engine: blocks translated %" PRIu64 " (%" PRIu64 " instructions), invalidated %" PRIu64
-		     ", links %" PRIu64 "\n",
+	fprintf(out,
+		"lguest: soft engine: blocks translated %" PRIu64 " (%" PRIu64
+		" instructions), invalidated %" PRIu64 ", links %" PRIu64 "\n",
 		s->translated_blocks, s->translated_insns, s->invalidations, s->links);
-	fprintf(out, "lguest: soft engine: code cache %u of %u KiB (hot %u, cold %u), tables %u KiB, flushes %" PRIu64 "\n",
-		(e->hot_next + e->cold_next - CODE_HOT_SIZE) / 1024, CODE_CACHE_SIZE / 1024, e->hot_next / 1024,
-		(e->cold_next - CODE_HOT_SIZE) / 1024, e->meta_next / 1024, s->code_flushes);
+	fprintf(out,
+		"lguest: soft engine: code cache %u of %u KiB (hot %u, cold %u), tables %u KiB, flushes %" PRIu64
+		"\n",
+		(e->hot_next + e->cold_next - CODE_HOT_SIZE) / 1024, CODE_CACHE_SIZE / 1024,
+		e->hot_next / 1024, (e->cold_next - CODE_HOT_SIZE) / 1024, e->meta_next / 1024,
+		s->code_flushes);
 	fprintf(out, "lguest: soft engine: exits by reason:");
 	for (unsigned i = 0; i < DESC_KINDS; i++)
 		fprintf(out, " %s %" PRIu64, desc_names[i], s->exits[i]);
 	fprintf(out, "\n");
-	fprintf(out, "lguest: soft engine: dispatches %" PRIu64 ", TLB misses and slow accesses %" PRIu64 " (bounced %" PRIu64
-		     "), kicks %" PRIu64 "\n",
+	fprintf(out,
+		"lguest: soft engine: dispatches %" PRIu64 ", TLB misses and slow accesses %" PRIu64
+		" (bounced %" PRIu64 "), kicks %" PRIu64 "\n",
 		s->dispatches, s->tlb_misses, s->bounces, s->polls);
-	fprintf(out, "lguest: soft engine: interrupts %" PRIu64 ", exceptions %" PRIu64 " (raised by the host CPU %" PRIu64
-		     "), halts %" PRIu64 ", MMIO %" PRIu64 ", writes to code pages %" PRIu64 "\n",
+	fprintf(out,
+		"lguest: soft engine: interrupts %" PRIu64 ", exceptions %" PRIu64
+		" (raised by the host CPU %" PRIu64 "), halts %" PRIu64 ", MMIO %" PRIu64
+		", writes to code pages %" PRIu64 "\n",
 		s->interrupts, s->faults, s->host_faults, s->halts, s->mmio, s->smc_writes);
-	fprintf(out, "lguest: soft engine: TLB flushes %" PRIu64 " (global) %" PRIu64 " (CR3) %" PRIu64 " (INVLPG)\n",
+	fprintf(out,
+		"lguest: soft engine: TLB flushes %" PRIu64 " (global) %" PRIu64 " (CR3) %" PRIu64
+		" (INVLPG)\n",
 		s->flush_all, s->flush_nonglobal, s->invlpg);
 }
 
@@ -222,7 +233,6 @@ static struct engine *soft_create(const struct engine_config *cfg)
 		goto fail;
 	e->code_fd = -1;
 	e->memory = *cfg->memory;
-	e->verbose = cfg->verbose;
 	e->e = (struct engine){
 		.ops = &engine_soft,
 		.vcpu_create = soft_vcpu_create,
@@ -244,8 +254,8 @@ static struct engine *soft_create(const struct engine_config *cfg)
 	e->code_pages = reserve(pages * sizeof(*e->code_pages));
 	e->last_writer = reserve(pages * sizeof(*e->last_writer));
 	e->translator = translator_create(e);
-	if (!e->hash || !e->by_hot || !e->trampolines || !e->tramp_cache || !e->meta || !e->code_pages || !e->last_writer ||
-	    !e->translator || !map_code_cache(e))
+	if (!e->hash || !e->by_hot || !e->trampolines || !e->tramp_cache || !e->meta || !e->code_pages ||
+	    !e->last_writer || !e->translator || !map_code_cache(e))
 		goto fail;
 	e->meta_next = 64; /* offset 0 means none */
 	if (cfg->perf_map) {

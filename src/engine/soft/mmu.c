@@ -19,22 +19,22 @@
 #include "engine/soft/block.h"
 #include "engine/soft/fpu.h"
 
-#define PTE_P  0x001ull
-#define PTE_W  0x002ull
-#define PTE_U  0x004ull
-#define PTE_A  0x020ull
-#define PTE_D  0x040ull
-#define PTE_PS 0x080ull
-#define PTE_G  0x100ull
-#define PTE_NX (1ull << 63)
+#define PTE_P    0x001ull
+#define PTE_W    0x002ull
+#define PTE_U    0x004ull
+#define PTE_A    0x020ull
+#define PTE_D    0x040ull
+#define PTE_PS   0x080ull
+#define PTE_G    0x100ull
+#define PTE_NX   (1ull << 63)
 #define PTE_ADDR 0x000ffffffffff000ull
 
 /* What a walk found. */
 struct walk {
-	uint64_t phys;  /* of the byte asked for */
-	bool writable;  /* for this kind of access, all levels considered */
-	bool user;      /* a user page */
-	bool dirty;     /* the leaf's D bit is set (or there is no paging) */
+	uint64_t phys; /* of the byte asked for */
+	bool writable; /* for this kind of access, all levels considered */
+	bool user;     /* a user page */
+	bool dirty;    /* the leaf's D bit is set (or there is no paging) */
 	bool global;
 	bool large;
 };
@@ -227,7 +227,8 @@ static bool write_possible(const struct soft_cpu *c, bool user, bool w)
 
 static int walk_32bit(struct soft_cpu *c, uint64_t lin, unsigned how, bool user, struct walk *w)
 {
-	uint32_t *pde_p = guest_range(&c->engine->memory, (c->s.cr3 & 0xfffff000u) + ((lin >> 22) & 0x3ff) * 4, 4);
+	uint32_t *pde_p = guest_range(&c->engine->memory,
+				      (c->s.cr3 & 0xfffff000u) + ((lin >> 22) & 0x3ff) * 4, 4);
 	uint32_t pde, pte, *pte_p;
 
 	if (!pde_p)
@@ -415,7 +416,8 @@ static bool page_watched(const struct soft_cpu *c, uint64_t lin)
 	return false;
 }
 
-static void fill(struct soft_vcpu *v, uint64_t lin, const struct walk *w, unsigned view, int64_t page, bool code)
+static void fill(struct soft_vcpu *v, uint64_t lin, const struct walk *w, unsigned view, int64_t page,
+		 bool code)
 {
 	struct soft_engine *e = v->c.engine;
 	struct tlb_view_table *t = &v->tlb[view];
@@ -436,8 +438,8 @@ static void fill(struct soft_vcpu *v, uint64_t lin, const struct walk *w, unsign
 		v->large_bitmap[lin >> 63][index >> 15] |= 1ull << ((index >> 9) % 64);
 }
 
-uint8_t *mmu_resolve(struct soft_vcpu *v, uint64_t lin, unsigned size, unsigned how, bool *special, bool *code,
-		     uint64_t *phys)
+uint8_t *mmu_resolve(struct soft_vcpu *v, uint64_t lin, unsigned size, unsigned how, bool *special,
+		     bool *code, uint64_t *phys)
 {
 	struct soft_cpu *c = &v->c;
 	struct soft_engine *e = c->engine;
@@ -544,7 +546,10 @@ static void mmio_copy(struct soft_vcpu *v, uint64_t phys, uint8_t *buf, unsigned
 	v->stats.mmio++;
 	fpu_park(c);
 	while (len) {
-		unsigned n = len >= 8 && !(phys & 7) ? 8 : len >= 4 && !(phys & 3) ? 4 : len >= 2 && !(phys & 1) ? 2 : 1;
+		unsigned n = len >= 8 && !(phys & 7)   ? 8
+			     : len >= 4 && !(phys & 3) ? 4
+			     : len >= 2 && !(phys & 1) ? 2
+						       : 1;
 		uint64_t val = 0;
 
 		if (write) {

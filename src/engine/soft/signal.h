@@ -14,17 +14,17 @@
  * <signal.h> and cpu/state.h have different plans for the name REG_RAX.)
  */
 struct signal_target {
-	uint64_t code, code_size;   /* where translated code lies */
-	uint64_t exit_pc, exit_r9;  /* a fault there goes on here, with this in R9 */
+	uint64_t code, code_size;  /* where translated code lies */
+	uint64_t exit_pc, exit_r9; /* a fault there goes on here, with this in R9 */
 	/* and leaves here what happened: */
 	uint64_t fault_pc;
-	uint64_t fault_flags;       /* the host's RFLAGS */
-	uint8_t fault_vector;       /* the exception, as the CPU raised it */
+	uint64_t fault_flags; /* the host's RFLAGS */
+	uint8_t fault_vector; /* the exception, as the CPU raised it */
 };
 
 /* What one thread needs to run translated code; on its stack in vcpu_run(). */
 struct signal_thread {
-	void *stack;              /* the alternate stack, owned */
+	void *stack; /* the alternate stack, owned */
 	unsigned long stack_size;
 	unsigned long old_gs;
 };

@@ -39,8 +39,8 @@ static uint64_t to_page_end(uint64_t lin, unsigned size)
 }
 
 /* The host address of [@lin, @lin + @len), from the TLB if it is there. */
-static uint8_t *host_range(struct soft_vcpu *v, uint64_t lin, unsigned len, bool write, bool *special, bool *code,
-			   uint64_t *phys)
+static uint8_t *host_range(struct soft_vcpu *v, uint64_t lin, unsigned len, bool write, bool *special,
+			   bool *code, uint64_t *phys)
 {
 	struct tlb_view_table *t = &v->tlb[mode_view(v->c.mode)];
 	uint32_t index = (uint32_t)lin >> PAGE_SHIFT;
@@ -103,7 +103,8 @@ enum soft_next string_run(struct soft_vcpu *v, const void *sysop)
 			continue;
 		}
 		/* A 32-bit counter must not wrap within a chunk. */
-		if (op->adsize == 4 && (((r[REG_RDI] & mask) + n * size) >> 32 || ((r[REG_RSI] & mask) + n * size) >> 32))
+		if (op->adsize == 4 &&
+		    (((r[REG_RDI] & mask) + n * size) >> 32 || ((r[REG_RSI] & mask) + n * size) >> 32))
 			return sys_string(c, op);
 		bytes = n * size;
 		if (movs) {

@@ -77,7 +77,8 @@ static enum decode_result decode(const struct xlat *x, struct insn *in, unsigned
 	in->op_count = 0;
 	if (ZYAN_SUCCESS(st) && in->zi.operand_count_visible) {
 		in->op_count = in->zi.operand_count_visible;
-		st = ZydisDecoderDecodeOperands(x->decoder, &in->context, &in->zi, in->ops, (ZyanU8)in->op_count);
+		st = ZydisDecoderDecodeOperands(x->decoder, &in->context, &in->zi, in->ops,
+						(ZyanU8)in->op_count);
 	}
 	if (ZYAN_SUCCESS(st)) {
 		in->len = in->zi.length;
@@ -90,7 +91,8 @@ static enum decode_result decode(const struct xlat *x, struct insn *in, unsigned
 		return NEEDS_SECOND_PAGE;
 	in->class = CLASS_SYSOP;
 	/* Longer than 15 bytes is #GP, everything else undefined. */
-	in->sysop = st == ZYDIS_STATUS_INSTRUCTION_TOO_LONG || st == ZYDIS_STATUS_NO_MORE_DATA ? SYSOP_GP0 : SYSOP_UD;
+	in->sysop = st == ZYDIS_STATUS_INSTRUCTION_TOO_LONG || st == ZYDIS_STATUS_NO_MORE_DATA ? SYSOP_GP0
+											       : SYSOP_UD;
 	in->op_count = 0;
 	in->aux = 0;
 	in->len = 1;
@@ -227,8 +229,8 @@ static void compute_liveness(struct xlat *x)
 	uint32_t live = FLAG_ARITH;
 
 	if (last->class == CLASS_JMP || last->class == CLASS_CALL) {
-		last->live_exit =
-			look_ahead(x, (int64_t)last->off + last->len + last->zi.raw.imm[0].value.s, FLAG_ARITH, 2);
+		last->live_exit = look_ahead(x, (int64_t)last->off + last->len + last->zi.raw.imm[0].value.s,
+					     FLAG_ARITH, 2);
 		live = last->live_exit;
 	} else if (!last->ends && !x->single) {
 		live = look_ahead(x, (int64_t)last->off + last->len, FLAG_ARITH, 2);
@@ -450,8 +452,10 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 		return NULL;
 	b->exits = x.exits;
 
-	x.hot = (struct emitter){ e->code_rw + e->hot_next, e->code_rw + e->hot_next + BLOCK_MAX_HOST, false };
-	x.cold = (struct emitter){ e->code_rw + e->cold_next, e->code_rw + e->cold_next + BLOCK_MAX_HOST, false };
+	x.hot = (struct emitter){ e->code_rw + e->hot_next, e->code_rw + e->hot_next + BLOCK_MAX_HOST,
+				  false };
+	x.cold = (struct emitter){ e->code_rw + e->cold_next, e->code_rw + e->cold_next + BLOCK_MAX_HOST,
+				   false };
 	emit_block(&x);
 	if (x.hot.overflow || x.cold.overflow)
 		abort(); /* BLOCK_MAX_HOST is too small for BLOCK_MAX_INSNS: a bug */
@@ -461,9 +465,10 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 	e->cold_next = (cache_off(&x, x.cold.p) + 7) & ~7u;
 	e->by_hot[e->by_hot_count++] = b;
 	if (e->perf_map)
-		fprintf(e->perf_map, "%lx %x guest_%s_%lx_%x\n", (unsigned long)(uintptr_t)(e->code_rx + b->hot),
-			b->hot_len, mode & MODE_USER ? "user" : "kernel", (unsigned long)(absolute ? page_va | (phys & 0xfff) : phys),
-			mode);
+		fprintf(e->perf_map, "%lx %x guest_%s_%lx_%x\n",
+			(unsigned long)(uintptr_t)(e->code_rx + b->hot), b->hot_len,
+			mode & MODE_USER ? "user" : "kernel",
+			(unsigned long)(absolute ? page_va | (phys & 0xfff) : phys), mode);
 	e->vcpu->stats.translated_blocks++;
 	e->vcpu->stats.translated_insns += x.n;
 	return b;
@@ -494,6 +499,8 @@ uint32_t trampoline_make(struct soft_engine *e, const struct desc *site)
 	d->kind = DESC_STORED;
 	e->cold_next = (cache_off(&x, d + 1) + 15) & ~15u;
 	e->trampolines[e->trampoline_count++] =
-		(struct trampoline){ .start = start, .end = e->cold_next, .site = (const struct desc *)(e->code_rx + cache_off(&x, d)) };
+		(struct trampoline){ .start = start,
+				     .end = e->cold_next,
+				     .site = (const struct desc *)(e->code_rx + cache_off(&x, d)) };
 	return start;
 }

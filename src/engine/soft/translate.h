@@ -33,20 +33,29 @@ static inline bool is_stolen(unsigned reg)
 }
 
 #define REG_SLOT(r) ((uint32_t)(offsetof(struct soft_vcpu, c.s.regs) + 8u * (r)))
-#define SEG_BASE_SLOT(n) ((uint32_t)(offsetof(struct soft_vcpu, c.s.seg) + sizeof(struct x86_seg) * (n) + \
-				     offsetof(struct x86_seg, base)))
+#define SEG_BASE_SLOT(n)                                                                 \
+	((uint32_t)(offsetof(struct soft_vcpu, c.s.seg) + sizeof(struct x86_seg) * (n) + \
+		    offsetof(struct x86_seg, base)))
 
 enum insn_class {
 	CLASS_COPY,   /* the host executes it */
 	CLASS_NOP,    /* nothing to do, also not for its memory operand */
 	CLASS_RDTSCP, /* RDTSC in order, and ECX */
 	CLASS_LEA,
-	CLASS_MOFFS,  /* MOV between the accumulator and an absolute address */
+	CLASS_MOFFS, /* MOV between the accumulator and an absolute address */
 	CLASS_XLAT,
 	CLASS_BITSTR, /* BT BTS BTR BTC [mem], reg: a bit string of any length */
 	CLASS_INCDEC, /* the one-byte forms of 32-bit code */
-	CLASS_JCC, CLASS_LOOP, CLASS_JMP, CLASS_CALL, CLASS_JMP_IND, CLASS_CALL_IND, CLASS_RET,
-	CLASS_PUSH, CLASS_POP, CLASS_LEAVE,
+	CLASS_JCC,
+	CLASS_LOOP,
+	CLASS_JMP,
+	CLASS_CALL,
+	CLASS_JMP_IND,
+	CLASS_CALL_IND,
+	CLASS_RET,
+	CLASS_PUSH,
+	CLASS_POP,
+	CLASS_LEAVE,
 	CLASS_STRING, /* MOVS STOS LODS SCAS CMPS: string.c */
 	CLASS_SYSOP,  /* in C */
 	CLASS_INLINE, /* a system instruction simple enough to be done here: translate_inline.c */
@@ -55,15 +64,15 @@ enum insn_class {
 #define MAX_OPERANDS ZYDIS_MAX_OPERAND_COUNT_VISIBLE
 
 struct insn {
-	uint16_t off;       /* offset from the page of the block */
+	uint16_t off; /* offset from the page of the block */
 	uint8_t len;
 	uint8_t class;
-	uint8_t sysop;      /* enum sysop_id for CLASS_SYSOP, enum string_op for CLASS_STRING */
-	uint8_t aux;        /* struct sysop.aux, imm2 */
-	bool ends;          /* the block ends behind it */
-	bool shadow;        /* opens an interrupt shadow: the next one belongs to the block */
+	uint8_t sysop;          /* enum sysop_id for CLASS_SYSOP, enum string_op for CLASS_STRING */
+	uint8_t aux;            /* struct sysop.aux, imm2 */
+	bool ends;              /* the block ends behind it */
+	bool shadow;            /* opens an interrupt shadow: the next one belongs to the block */
 	uint32_t reads, writes; /* arithmetic flags */
-	uint32_t live_in;   /* flags that somebody from here on needs */
+	uint32_t live_in;       /* flags that somebody from here on needs */
 	uint32_t live_out;
 	uint32_t live_exit; /* for CLASS_JCC, CLASS_LOOP and direct jumps: needed at the target */
 	const uint8_t *bytes;
@@ -101,23 +110,23 @@ struct xlat {
 	struct soft_engine *engine;
 	struct translator *t;
 	struct block *block;
-	const uint8_t *page;   /* guest bytes of the page */
-	const uint8_t *page2;  /* of the next page, or NULL */
+	const uint8_t *page;  /* guest bytes of the page */
+	const uint8_t *page2; /* of the next page, or NULL */
 	ZydisDecoder *decoder;
 	uint32_t mode;
-	uint32_t exit_mode;    /* the mode word behind the block */
-	bool single;           /* single-step block: leave for C after each instruction */
+	uint32_t exit_mode; /* the mode word behind the block */
+	bool single;        /* single-step block: leave for C after each instruction */
 	bool absolute;
 
 	struct emitter hot, cold;
-	struct emitter *o;     /* where code goes now */
-	uint32_t host_valid;   /* flag bits that are right in RFLAGS */
-	uint32_t mem_valid;    /* ... in vcpu.c.aflags */
+	struct emitter *o;   /* where code goes now */
+	uint32_t host_valid; /* flag bits that are right in RFLAGS */
+	uint32_t mem_valid;  /* ... in vcpu.c.aflags */
 	unsigned n;
 
-	struct insn *in;       /* the instruction being emitted */
-	unsigned access_seg;   /* segment of the address in R11: #SS or #GP */
-	struct desc *store;    /* its store access, to be completed at its end */
+	struct insn *in;     /* the instruction being emitted */
+	unsigned access_seg; /* segment of the address in R11: #SS or #GP */
+	struct desc *store;  /* its store access, to be completed at its end */
 	struct block_exit *exits;
 	unsigned exit_count, exit_max;
 };

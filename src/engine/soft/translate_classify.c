@@ -118,7 +118,8 @@ static int isa_feature(const ZydisDecodedInstruction *zi)
 	case ZYDIS_ISA_SET_INVPCID: return CPU_INVPCID;
 	case ZYDIS_ISA_SET_LZCNT: return CPU_LZCNT;
 	case ZYDIS_ISA_SET_MOVBE: return CPU_MOVBE;
-	case ZYDIS_ISA_SET_PCLMULQDQ: return zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ? CPU_PCLMUL : CPU_PCLMUL;
+	case ZYDIS_ISA_SET_PCLMULQDQ:
+		return zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ? CPU_PCLMUL : CPU_PCLMUL;
 	case ZYDIS_ISA_SET_POPCNT: return CPU_POPCNT;
 	case ZYDIS_ISA_SET_RDPID: return CPU_RDPID;
 	case ZYDIS_ISA_SET_RDRAND: return CPU_RDRAND;
@@ -424,8 +425,8 @@ static bool is_control_class(const ZydisDecodedOperand *op, ZydisRegisterClass c
 
 static void classify_mov(struct insn *in)
 {
-	if (in->zi.meta.category == ZYDIS_CATEGORY_DATAXFER && in->zi.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT &&
-	    in->zi.opcode >= 0xa0 && in->zi.opcode <= 0xa3) {
+	if (in->zi.meta.category == ZYDIS_CATEGORY_DATAXFER &&
+	    in->zi.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && in->zi.opcode >= 0xa0 && in->zi.opcode <= 0xa3) {
 		in->class = CLASS_MOFFS;
 		return;
 	}
@@ -494,12 +495,14 @@ void insn_classify(const struct xlat *x, struct insn *in)
 			     FLAG_ARITH;
 	}
 
-	if (zi->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY && zi->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX) {
+	if (zi->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
+	    zi->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX) {
 		set_sysop(in, SYSOP_UD, true);
 		return;
 	}
 	feature = isa_feature(zi);
-	if (feature == FEATURE_NEVER || (feature >= 0 && !cpuid_has(x->engine->cpuid, (enum cpu_feature)feature))) {
+	if (feature == FEATURE_NEVER ||
+	    (feature >= 0 && !cpuid_has(x->engine->cpuid, (enum cpu_feature)feature))) {
 		set_sysop(in, SYSOP_UD, true);
 		return;
 	}
@@ -729,9 +732,9 @@ static uint8_t register_or_none(ZydisRegister r)
 	if (r == ZYDIS_REGISTER_RIP || r == ZYDIS_REGISTER_EIP)
 		return BASE_RIP;
 	return (uint8_t)(ZydisRegisterGetClass(r) == ZYDIS_REGCLASS_XMM ||
-					 ZydisRegisterGetClass(r) == ZYDIS_REGCLASS_YMM ?
-				 ZydisRegisterGetId(r) :
-				 (int)gpr_number(r));
+					 ZydisRegisterGetClass(r) == ZYDIS_REGCLASS_YMM
+				 ? ZydisRegisterGetId(r)
+				 : (int)gpr_number(r));
 }
 
 void sysop_fill(const struct xlat *x, const struct insn *in, struct sysop *op)

@@ -146,7 +146,8 @@ static void emit_sized(struct xlat *x, const uint8_t *bytes, unsigned n)
 	if (size == SIZE_WITH_66)
 		e8(x->o, 0x66);
 	if (size != SIZE_AS_IS) {
-		for (; n && (is_segment_prefix(*bytes) || is_other_prefix(*bytes) || *bytes == 0x67); bytes++, n--)
+		for (; n && (is_segment_prefix(*bytes) || is_other_prefix(*bytes) || *bytes == 0x67);
+		     bytes++, n--)
 			if (*bytes != 0x66)
 				e8(x->o, *bytes);
 	}
@@ -180,7 +181,8 @@ static void emit_plain(struct xlat *x)
 }
 
 /* 82 is an alias of 80 that 64-bit mode, in which the host runs it, has dropped. */
-static void emit_opcode(struct emitter *o, const uint8_t *bytes, unsigned n, const ZydisDecodedInstruction *zi)
+static void emit_opcode(struct emitter *o, const uint8_t *bytes, unsigned n,
+			const ZydisDecodedInstruction *zi)
 {
 	if (zi->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY && zi->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT &&
 	    zi->opcode == 0x82)
@@ -333,7 +335,8 @@ static enum access_kind access_kind(const struct insn *in, const ZydisDecodedOpe
 	if (in->zi.meta.isa_ext == ZYDIS_ISA_EXT_X87 || in->zi.meta.isa_set == ZYDIS_ISA_SET_SSE3X87)
 		return ACCESS_RMW;
 	/* A write that may not happen, or only to a part, keeps what was there. */
-	if ((mem->actions & ZYDIS_OPERAND_ACTION_MASK_READ) || (mem->actions & ZYDIS_OPERAND_ACTION_CONDWRITE))
+	if ((mem->actions & ZYDIS_OPERAND_ACTION_MASK_READ) ||
+	    (mem->actions & ZYDIS_OPERAND_ACTION_CONDWRITE))
 		return ACCESS_RMW;
 	return ACCESS_WRITE;
 }
@@ -393,7 +396,8 @@ void emit_lea_insn(struct xlat *x)
 			emit_mov32(o, SCRATCH0, SCRATCH0);
 			emit_store(o, SCRATCH0, REG_SLOT(dst));
 		} else {
-			e8(o, 0x66); /* mov word gs:[slot], r11w; prefixes may stand in any order before REX */
+			e8(o,
+			   0x66); /* mov word gs:[slot], r11w; prefixes may stand in any order before REX */
 			emit_gs(o, false, 0x89, SCRATCH0, REG_SLOT(dst));
 		}
 		return;
@@ -413,9 +417,9 @@ void emit_moffs(struct xlat *x)
 
 	flags_clobber(x, in->live_in);
 	emit_mov_imm(o, SCRATCH0,
-		     in->zi.address_width == 64 ? (uint64_t)mem->mem.disp.value :
-		     in->zi.address_width == 32 ? (uint32_t)mem->mem.disp.value :
-						  (uint16_t)mem->mem.disp.value);
+		     in->zi.address_width == 64   ? (uint64_t)mem->mem.disp.value
+		     : in->zi.address_width == 32 ? (uint32_t)mem->mem.disp.value
+						  : (uint16_t)mem->mem.disp.value);
 	emit_segment(x, segment_number(mem->mem.segment), size, write);
 	emit_access(x, size, access_kind(in, mem));
 	if (size == 2)

@@ -147,7 +147,8 @@ void emit_effective(struct xlat *x, const ZydisDecodedOperand *mem, int32_t extr
 		else
 			emit_mov32(o, SCRATCH0, base);
 	} else {
-		emit_mem(o, w, 0x8d, SCRATCH0, base, index, mem->mem.scale ? mem->mem.scale : 1, (int32_t)disp);
+		emit_mem(o, w, 0x8d, SCRATCH0, base, index, mem->mem.scale ? mem->mem.scale : 1,
+			 (int32_t)disp);
 	}
 	if (width == 16) {
 		e8(o, 0x45); /* movzx r11d, r11w */

@@ -17,9 +17,9 @@
  * Jump cache: from the linear address that an indirect jump goes to, to host
  * code; one per view. Valid only for the mode word in jc_mode[view].
  */
-#define JC_BITS 15
-#define JC_SIZE (1u << JC_BITS)
-#define JC_MULT 0x9e3779b1u
+#define JC_BITS  15
+#define JC_SIZE  (1u << JC_BITS)
+#define JC_MULT  0x9e3779b1u
 #define JC_SHIFT (32 - JC_BITS)
 
 struct jump_cache {
@@ -27,7 +27,7 @@ struct jump_cache {
 	uint64_t host[JC_SIZE]; /* its host code */
 };
 #define JC_LOG_SIZE 8192
-#define JC_NONE 0x8000000000000001ull /* not canonical */
+#define JC_NONE     0x8000000000000001ull /* not canonical */
 
 static inline uint32_t jc_index(uint64_t lin)
 {
@@ -56,14 +56,14 @@ struct tlb_view_table {
 #define TLB_LOG_SIZE 16384
 struct tlb_log {
 	uint32_t count;
-	bool overflow; /* more fills than the log holds: clear the whole table */
+	bool overflow;                /* more fills than the log holds: clear the whole table */
 	uint32_t entry[TLB_LOG_SIZE]; /* view << 24 | index */
 };
 
 /* Recent translations of code pages, for the dispatcher. */
 #define ITLB_SIZE 1024
 struct itlb_entry {
-	uint64_t tag;  /* linear page; 1: none */
+	uint64_t tag; /* linear page; 1: none */
 	uint64_t phys;
 	uint32_t generation; /* valid when equal to the vCPU's */
 	uint8_t view;
@@ -74,7 +74,7 @@ struct itlb_entry {
 struct pending_store {
 	uint64_t lin;
 	uint8_t size;
-	bool bounced;  /* the bytes wait in bounce[]; else they are in RAM already */
+	bool bounced; /* the bytes wait in bounce[]; else they are in RAM already */
 };
 
 #define EXIT_KINDS 16 /* at least DESC_KINDS */
@@ -82,7 +82,7 @@ struct pending_store {
 struct soft_stats {
 	uint64_t translated_blocks, translated_insns, code_flushes, invalidations;
 	uint64_t exits[EXIT_KINDS]; /* by enum desc_kind */
-	uint64_t dispatches, tlb_misses, slow_accesses, bounces, smc_writes;
+	uint64_t dispatches, tlb_misses, bounces, smc_writes;
 	uint64_t sysops, interrupts, faults, polls, links, halts, mmio, host_faults;
 	uint64_t flush_all, flush_nonglobal, invlpg;
 };
@@ -91,27 +91,27 @@ struct soft_vcpu {
 	struct soft_cpu c;
 
 	/* ---- written by the thunks and translated code ---- */
-	uint64_t vbase;      /* linear address of the page that the current block lies in */
+	uint64_t vbase;        /* linear address of the page that the current block lies in */
 	uint64_t x9, x10, x11; /* scratch registers at an exit */
 	uint64_t spill[4];
-	uint64_t host_rsp;   /* C's stack while translated code runs */
+	uint64_t host_rsp;    /* C's stack while translated code runs */
 	uint16_t enter_flags; /* host flags to load on entry, in aflags layout */
-	uint16_t exit_flags; /* host flags at an exit that keeps them */
+	uint16_t exit_flags;  /* host flags at an exit that keeps them */
 
 	/* ---- C only ---- */
 	struct soft_stats stats;
 	struct pending_store store;
-	uint64_t watch_hit;  /* DR6 bits of data watchpoints hit by this instruction */
+	uint64_t watch_hit;          /* DR6 bits of data watchpoints hit by this instruction */
 	const struct block *current; /* the block that C was called from */
-	bool current_stale;  /* ... has been invalidated by what C did */
-	bool stepping;       /* the current block is a single-step block */
-	bool step_tf;        /* TF was set when it began */
-	bool step_rf;        /* so was RF */
-	bool no_step;        /* ... its instruction is one that has no trap behind it */
-	bool faulted;        /* it ended in a fault */
-	bool shadow_step;    /* one instruction in an interrupt shadow */
+	bool current_stale;          /* ... has been invalidated by what C did */
+	bool stepping;               /* the current block is a single-step block */
+	bool step_tf;                /* TF was set when it began */
+	bool step_rf;                /* so was RF */
+	bool no_step;                /* ... its instruction is one that has no trap behind it */
+	bool faulted;                /* it ended in a fault */
+	bool shadow_step;            /* one instruction in an interrupt shadow */
 	uint32_t shadow_exit_request;
-	bool leave_behind;   /* the pending store has changed the current block */
+	bool leave_behind;            /* the pending store has changed the current block */
 	struct block_exit *link_from; /* the exit that led to this dispatch */
 	uint64_t link_generation;     /* ... is only good while no flush came between */
 	uint32_t jc_mode[VIEW_COUNT];
