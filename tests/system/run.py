@@ -504,6 +504,22 @@ def verbose(runner):
 
 @test
 @lguest_only
+def perf_map(runner):
+    """--perf-map writes lines of address, size, name."""
+    with runner.shell(options=["--perf-map"]) as guest:
+        path = f"/tmp/perf-{guest.process.pid}.map"
+        guest.send("poweroff -f\n")
+        guest.check_end(EXIT_POWER_OFF)
+    with open(path, encoding="ascii") as f:
+        lines = f.readlines()
+    os.unlink(path)
+    need(len(lines) > 1000, f"only {len(lines)} lines")
+    bad = [line for line in lines if not re.fullmatch(r"[0-9a-f]+ [0-9a-f]+ \S+\n", line)]
+    need(not bad, f"lines like {bad[:1]}")
+
+
+@test
+@lguest_only
 def own_decompressor(runner):
     """--no-host-decompress: the image unpacks itself inside the guest."""
     with runner.shell(options=["--no-host-decompress"]) as guest:
