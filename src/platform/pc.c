@@ -10,16 +10,18 @@
 #include "memory.h"
 
 /*
- * How fast console input comes in: one FIFO (16 bytes) when the guest has gone
- * idle since the last one, but at most every LINE_READY_US, ten times as fast
- * as 115200 baud; and to a guest that never goes idle every LINE_QUIET_US.
+ * How fast console input comes in: a burst, as it fits into the FIFO and as the
+ * guest empties it, when the guest has gone idle since the last one, but at
+ * most every LINE_READY_US, ten times as fast as 115200 baud; and to a guest that
+ * never goes idle every LINE_QUIET_US.
  *
  * A line as fast as the host would fill Linux's buffers (640 KiB) within a few
  * runs of its interrupt handler, before anybody had a chance to read, and the
  * rest would be lost. A guest that sleeps on while its buffers fill loses
  * input as on any serial line without flow control: that is what RTS is for.
  */
-#define LINE_READY_US 128
+#define LINE_BURST    128
+#define LINE_READY_US 1000
 #define LINE_QUIET_US 10000
 
 #define POST_PORT 0x80
@@ -120,6 +122,9 @@ static int uart_get(void *opaque)
 {
 	struct pc *pc = opaque;
 
+	if (pc->line_burst == 0)
+		return -1;
+	pc->line_burst--;
 	return pc->host->console_get(pc->opaque);
 }
 
@@ -151,15 +156,19 @@ static void feed(struct pc *pc, uint64_t not_before)
 	}
 	pc->line_ready = now + (uint64_t)pc->tsc_khz * LINE_READY_US / 1000;
 	pc->line_quiet = now + (uint64_t)pc->tsc_khz * LINE_QUIET_US / 1000;
+	pc->line_burst = LINE_BURST;
 	uart_fill(&pc->uart);
 }
 
-/* The UART is in the middle of a register access: no uart_fill() now. */
 static void uart_room(void *opaque)
 {
 	struct pc *pc = opaque;
 
-	if (pc->host->console_ready(pc->opaque))
+	if (!pc->host->console_ready(pc->opaque))
+		return;
+	if (pc->line_burst)
+		uart_fill(&pc->uart);
+	else
 		fetch_at(pc, pc->line_quiet);
 }
 
@@ -423,6 +432,7 @@ void pc_reset(struct pc *pc)
 	pci_reset(&pc->pci);
 	power_reset(&pc->power);
 	pc->line_ready = pc->line_quiet = 0;
+	pc->line_burst = 0;
 	pc->input_due = 0;
 	memset(pc->clock_cpu, 0, sizeof(pc->clock_cpu));
 	pc_start_clock(pc);

@@ -65,6 +65,7 @@ struct pc {
 	 * vCPU 0 should fetch some (0: nothing waits).
 	 */
 	uint64_t line_ready, line_quiet;
+	unsigned line_burst; /* bytes that may still come before that */
 	_Atomic uint64_t input_due;
 	const struct guest_memory *ram;
 	const struct pc_host *host;

@@ -94,7 +94,7 @@ struct uart_ops {
 	bool (*put)(void *opaque, uint8_t byte);
 	/* The next byte of input, or -1. */
 	int (*get)(void *opaque);
-	/* The guest can take input (again): call uart_fill() now or later. */
+	/* The guest can take input (again): call uart_fill(), in the callback or later. */
 	void (*room)(void *opaque);
 	/* The interrupt line. */
 	void (*irq)(void *opaque, bool high);
