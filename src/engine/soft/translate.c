@@ -56,23 +56,51 @@ static void inline_flags(struct insn *in)
 
 enum decode_result { DECODED, NEEDS_SECOND_PAGE };
 
+enum hidden { HIDDEN_UNKNOWN, HIDDEN_NONE, HIDDEN_MEMORY };
+
+/*
+ * Copying an instruction that accesses memory by an operand that it does not
+ * show would let the guest at the host's memory. All of those are known and
+ * classified otherwise; this makes sure that none is forgotten.
+ */
+static bool hides_memory(const struct xlat *x, const struct insn *in)
+{
+	uint8_t *known = &x->t->hidden_memory[in->zi.mnemonic];
+
+	if ((in->zi.attributes & ZYDIS_ATTRIB_HAS_MODRM) && in->zi.raw.modrm.mod != 3 && !insn_memory(in))
+		return true;
+	if (*known == HIDDEN_UNKNOWN) {
+		ZydisDecodedOperand all[ZYDIS_MAX_OPERAND_COUNT];
+
+		*known = HIDDEN_MEMORY;
+		if (!ZYAN_SUCCESS(ZydisDecoderDecodeOperands(x->decoder, &in->context, &in->zi, all,
+							     in->zi.operand_count)))
+			return true;
+		*known = HIDDEN_NONE;
+		for (unsigned i = in->zi.operand_count_visible; i < in->zi.operand_count; i++)
+			if (all[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
+				*known = HIDDEN_MEMORY;
+	}
+	return *known == HIDDEN_MEMORY;
+}
+
 /* Decodes the instruction at @off of the page into @in. Bad bytes become SYSOP_UD. */
 static enum decode_result decode(const struct xlat *x, struct insn *in, unsigned off)
 {
 	unsigned avail = PAGE_SIZE - off;
-	const uint8_t *p = x->page + off;
 	ZyanStatus st;
 
 	in->off = (uint16_t)off;
-	in->bytes = p;
-	if (avail < 15 && x->page2) {
-		memcpy(in->straddle, p, avail);
-		memcpy(in->straddle + avail, x->page2, 15 - avail);
-		in->bytes = in->straddle;
+	if (avail >= 15) {
 		avail = 15;
+		memcpy(in->bytes, x->page + off, 15);
+	} else {
+		memcpy(in->bytes, x->page + off, avail);
+		if (x->page2) {
+			memcpy(in->bytes + avail, x->page2, 15 - avail);
+			avail = 15;
+		}
 	}
-	if (avail > 15)
-		avail = 15;
 	st = ZydisDecoderDecodeInstruction(x->decoder, &in->context, in->bytes, avail, &in->zi);
 	in->op_count = 0;
 	if (ZYAN_SUCCESS(st) && in->zi.operand_count_visible) {
@@ -85,6 +113,12 @@ static enum decode_result decode(const struct xlat *x, struct insn *in, unsigned
 		insn_classify(x, in);
 		if (in->class == CLASS_SYSOP && insn_can_inline(x, in))
 			inline_flags(in);
+		if (in->class == CLASS_COPY && hides_memory(x, in)) {
+			in->class = CLASS_SYSOP;
+			in->sysop = SYSOP_UD;
+			in->ends = true;
+			in->reads = in->writes = FLAG_ARITH;
+		}
 		return DECODED;
 	}
 	if (st == ZYDIS_STATUS_NO_MORE_DATA && avail < 15)

@@ -75,8 +75,7 @@ struct insn {
 	uint32_t live_in;       /* flags that somebody from here on needs */
 	uint32_t live_out;
 	uint32_t live_exit; /* for CLASS_JCC, CLASS_LOOP and direct jumps: needed at the target */
-	const uint8_t *bytes;
-	uint8_t straddle[16]; /* copy of the bytes when they lie in two pages */
+	uint8_t bytes[16]; /* a copy: the guest may change its own while we look */
 	ZydisDecoderContext context;
 	ZydisDecodedInstruction zi;
 	ZydisDecodedOperand ops[MAX_OPERANDS];
@@ -103,6 +102,7 @@ struct translator {
 	ZydisDecoder decoder[3]; /* 16, 32, 64 bits */
 	struct insn insns[BLOCK_MAX_INSNS];
 	struct insn peek_insn;
+	uint8_t hidden_memory[ZYDIS_MNEMONIC_MAX_VALUE + 1]; /* enum hidden, by mnemonic */
 	struct peek peeks[PEEK_SIZE];
 };
 
