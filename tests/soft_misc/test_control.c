@@ -250,6 +250,7 @@ static void test_debug_registers(void **state)
 	cpu.s.dr[7] = 0x2400;
 	assert_int_equal(sys_mov_from_dr(&cpu, &op), NEXT_FAULT);
 	assert_int_equal(cpu.fault.vector, VEC_DB);
+	assert_false(cpu.fault.has_error);
 	assert_true(cpu.s.dr[6] & 1 << 13);
 	assert_int_equal(cpu.s.dr[7], 0x400);
 
@@ -473,6 +474,8 @@ static void test_efer(void **state)
 	assert_int_equal(fake.flush_all, 1);
 	assert_true(rdmsr(0xc0000080, &val));
 	assert_int_equal(val, EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE | EFER_AIBRSE);
+	assert_true(wrmsr(0xc0000080, val));
+	assert_int_equal(fake.flush_all, 0);
 	assert_false(wrmsr(0xc0000080, EFER_NXE)); /* LME, while paging */
 	assert_false(wrmsr(0xc0000080, val | EFER_SVME));
 	assert_false(wrmsr(0xc0000080, val | EFER_FFXSR));

@@ -390,6 +390,7 @@ static void test_x87_pending(void **state)
 	struct vstate w = v;
 	assert_int_equal(run_live(&w, sys_fldenv, &cpu, &op), NEXT_FAULT);
 	assert_int_equal(cpu.fault.vector, VEC_MF);
+	assert_false(cpu.fault.has_error);
 	w = v;
 	assert_int_equal(run_live(&w, sys_frstor, &cpu, &op), NEXT_FAULT);
 	assert_int_equal(cpu.fault.vector, VEC_MF);
@@ -552,6 +553,31 @@ static void test_page_faults(void **state)
 	assert_int_equal(run_live(&image, sys_xrstor, &cpu, &op), NEXT_CONTINUE);
 }
 
+/* A segment that can only be read is good enough to restore from, and nothing else. */
+static void test_read_only_segment(void **state)
+{
+	static sysop_fn *const savers[] = { sys_xsave, sys_xsavec, sys_fxsave, sys_fnsave, sys_fnstenv };
+	static sysop_fn *const loaders[] = { sys_xrstor, sys_fxrstor, sys_frstor, sys_fldenv };
+	struct sysop op = op_at(AREA, 4);
+	struct vstate image, v;
+
+	fake_init(&cpu, &table, CPU_32, 3);
+	cpu.s.seg[SEG_DS].attr &= (uint16_t)~2u;
+	cpu_update_mode(&cpu);
+	set_mask(7);
+	for (unsigned i = 0; i < 5; i++)
+		faults(savers[i], &op, VEC_GP, 0);
+	for (unsigned i = 0; i < 4; i++) {
+		random_state(&image);
+		image.xstate_bv = 7;
+		random_state(&v);
+		memcpy(at(AREA), &image, sizeof(image));
+		if (i >= 2)
+			*(uint32_t *)at(AREA) = 0x37f, *(uint32_t *)at(AREA + 4) = 0;
+		assert_int_equal(run_live(&v, loaders[i], &cpu, &op), NEXT_CONTINUE);
+	}
+}
+
 /* No copied x87 instruction's address may be seen in memory. */
 static void x87_divide(void *arg)
 {
@@ -599,7 +625,7 @@ int main(void)
 		cmocka_unit_test(test_x87_pending),    cmocka_unit_test(test_availability),
 		cmocka_unit_test(test_alignment),      cmocka_unit_test(test_bad_images),
 		cmocka_unit_test(test_page_faults),    cmocka_unit_test(test_no_leak),
-		cmocka_unit_test(test_mxcsr),
+		cmocka_unit_test(test_mxcsr),          cmocka_unit_test(test_read_only_segment),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);

@@ -373,6 +373,90 @@ static void test_masked_lanes(void **state)
 	}
 }
 
+/* Bytes off at both ends: only what lies between is looked at. */
+static void test_maskmov_ends(void **state)
+{
+	struct sysop op = { .adsize = 8, .seg = SEG_DS, .reg = 0, .rm = 1, .aux = 16 };
+	uint8_t mask[32] = { 0 };
+	struct vstate v;
+
+	prepare(3);
+	random_vectors(&v, &insns[COUNT - 3]);
+	mask[6] = mask[7] = mask[9] = 0x80;
+	set_ymm(&v, 1, mask);
+	/* bytes 6 to 9 are the last four of a page */
+	cpu.s.regs[REG_RDI] = FAKE_BASE + 3 * PAGE_SIZE - 10;
+	fake.page[3] = PAGE_NONE;
+	assert_int_equal(run_live(&v, sys_maskmov, &cpu, &op), NEXT_CONTINUE);
+	assert_memory_equal(at(FAKE_BASE + 3 * PAGE_SIZE - 4), v.legacy + 160 + 6, 2);
+	/* and the first four */
+	cpu.s.regs[REG_RDI] = FAKE_BASE + 3 * PAGE_SIZE - 6;
+	fake.page[2] = PAGE_NONE;
+	fake.page[3] = PAGE_RW;
+	assert_int_equal(run_live(&v, sys_maskmov, &cpu, &op), NEXT_CONTINUE);
+	assert_memory_equal(at(FAKE_BASE + 3 * PAGE_SIZE + 3), v.legacy + 160 + 9, 1);
+	/* just one too many, to either side */
+	mask[5] = 0x80;
+	set_ymm(&v, 1, mask);
+	assert_int_equal(run_live(&v, sys_maskmov, &cpu, &op), NEXT_FAULT);
+	assert_int_equal(cpu.fault.cr2, FAKE_BASE + 3 * PAGE_SIZE - 1);
+	mask[5] = 0;
+	mask[10] = 0x80;
+	set_ymm(&v, 1, mask);
+	cpu.s.regs[REG_RDI] -= 4;
+	fake.page[2] = PAGE_RW;
+	fake.page[3] = PAGE_NONE;
+	assert_int_equal(run_live(&v, sys_maskmov, &cpu, &op), NEXT_FAULT);
+	assert_int_equal(cpu.fault.cr2, FAKE_BASE + 3 * PAGE_SIZE);
+}
+
+/* MASKMOVQ is an MMX instruction: an x87 exception that waits comes first. */
+static void test_maskmovq_pending(void **state)
+{
+	struct sysop op = { .adsize = 8, .seg = SEG_DS, .reg = 0, .rm = 1, .aux = 8 };
+	struct vstate v;
+
+	prepare(3);
+	random_vectors(&v, &insns[COUNT - 1]);
+	*(uint16_t *)v.legacy = 0x037e;
+	*(uint16_t *)(v.legacy + 2) = 0x8081;
+	assert_int_equal(run_live(&v, sys_maskmov, &cpu, &op), NEXT_FAULT);
+	assert_int_equal(cpu.fault.vector, VEC_MF);
+	assert_int_equal(*(uint16_t *)(v.legacy + 2), 0x8081);
+}
+
+/* Stores want a segment that can be written to, loads do not. */
+static void test_read_only_segment(void **state)
+{
+	if (!cpuid_has(&table, CPU_AVX2))
+		skip();
+	for (unsigned n = 0; n < COUNT; n++) {
+		struct run r = { .n = n };
+		struct vstate v;
+		struct sysop op;
+		bool store = n >= 24;
+		uint8_t on[32];
+
+		prepare(3);
+		random_vectors(&v, &insns[n]);
+		run_native(&v, native, &r);
+		random_vectors(&v, &insns[n]);
+		memset(on, 0xff, sizeof(on));
+		set_ymm(&v, insns[n].mask, on);
+		if (insns[n].index == MASKMOVQ)
+			memset(v.legacy + 32 + 16 * insns[n].mask, 0xff, 8);
+		op = make_op(&r);
+		fake_init(&cpu, &table, CPU_32, 3);
+		cpu.s.regs[REG_RDX] = cpu.s.regs[REG_RDI] = BASE;
+		cpu.s.seg[SEG_DS].attr &= (uint16_t)~2u;
+		cpu_update_mode(&cpu);
+		op.adsize = 4;
+		assert_int_equal(run_live(&v, handler(n), &cpu, &op), store ? NEXT_FAULT : NEXT_CONTINUE);
+		if (store)
+			assert_int_equal(cpu.fault.vector, VEC_GP);
+	}
+}
+
 static int setup(void **state)
 {
 	cpuid_build(&table, 1);
@@ -382,9 +466,10 @@ static int setup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_like_native),    cmocka_unit_test(test_gather_restarts),
-		cmocka_unit_test(test_gather_partial), cmocka_unit_test(test_gather_same_registers),
-		cmocka_unit_test(test_masked_lanes),
+		cmocka_unit_test(test_like_native),      cmocka_unit_test(test_gather_restarts),
+		cmocka_unit_test(test_gather_partial),   cmocka_unit_test(test_gather_same_registers),
+		cmocka_unit_test(test_masked_lanes),     cmocka_unit_test(test_maskmov_ends),
+		cmocka_unit_test(test_maskmovq_pending), cmocka_unit_test(test_read_only_segment),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
