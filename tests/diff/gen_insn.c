@@ -298,12 +298,12 @@ static bool solve(struct generator *g, struct addr *a, uint64_t want, unsigned w
 	}
 	rem = (int64_t)(want - (a->base >= 0 ? g->c->regs[a->base] : 0));
 	if (a->index >= 0 && is_free(g, a->index)) {
-		int64_t v = (rem - a->disp) >> a->scale;
+		int64_t v = (int64_t)((uint64_t)rem - (uint64_t)(int64_t)a->disp) >> a->scale;
 
 		assign(g, (unsigned)a->index, (uint64_t)v, width);
 	}
 	if (a->index >= 0)
-		rem -= (int64_t)(g->c->regs[a->index] << a->scale);
+		rem = (int64_t)((uint64_t)rem - (g->c->regs[a->index] << a->scale));
 	if (width == 32)
 		rem = (int32_t)rem;
 	if (rem != (int32_t)rem)

@@ -433,6 +433,15 @@ static bool set_up(struct diff *d)
 	return true;
 }
 
+static void tear_down(struct diff *d)
+{
+	stop_worker(&d->native);
+	stop_worker(&d->guest);
+	generator_free(d->gen);
+	free(d->images);
+	free(d);
+}
+
 static void usage(FILE *out)
 {
 	fprintf(out, "usage: diff [options]\n"
@@ -524,11 +533,12 @@ int main(int argc, char **argv)
 		fprintf(stderr, "diff: cannot set up: %s\n", strerror(errno));
 		return 2;
 	}
-	if (replay_arg)
-		return replay(d, replay_arg, print);
+	if (replay_arg) {
+		ret = replay(d, replay_arg, print);
+		tear_down(d);
+		return ret;
+	}
 	ret = run_all(d) ? 0 : 2;
-	stop_worker(&d->native);
-	stop_worker(&d->guest);
 	printf("%s%llu cases, %llu mismatches\n", isatty(1) ? "\r" : "", (unsigned long long)d->cases_run,
 	       (unsigned long long)d->mismatches);
 	for (unsigned i = 0; i < FAM_COUNT; i++)
@@ -543,5 +553,8 @@ int main(int argc, char **argv)
 	printf("\n");
 	for (unsigned i = 0; i < d->nsigs; i++)
 		printf("  %4u x %s\n", d->sig[i].count, d->sig[i].text);
-	return ret ? ret : d->mismatches ? 1 : 0;
+	if (!ret)
+		ret = d->mismatches ? 1 : 0;
+	tear_down(d);
+	return ret;
 }

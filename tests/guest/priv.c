@@ -16,24 +16,20 @@ static void at_user(const char *name, const void *code, unsigned vec, u64 err)
 		ok(trap.rip == (uintptr_t)code, "%s: RIP at the instruction", name);
 }
 
-#define PRIVILEGED(X)                                                                                        \
-	X(hlt, "hlt")                                                                                        \
-	X(cli, "cli")                                                                                        \
-	X(sti, "sti") X(invd, "invd") X(wbinvd, "wbinvd") X(clts, "clts") X(lgdt, "lgdt (%rsp)") X(          \
-		lidt, "lidt (%rsp)") X(lldt, "lldt %ax") X(ltr, "ltr %ax") X(lmsw, "lmsw %ax")               \
-		X(mov_cr0, "mov %cr0, %rax") X(to_cr0, "mov %rax, %cr0") X(mov_cr3, "mov %cr3, %rax") X(     \
-			to_cr3, "mov %rax, %cr3") X(mov_cr4, "mov %cr4, %rax") X(to_cr4, "mov %rax, %cr4")   \
-			X(mov_cr2, "mov %cr2, %rax") X(to_cr2, "mov %rax, %cr2")                             \
-				X(mov_cr8, "mov %cr8, %rax") X(to_cr8, "mov %rax, %cr8") X(                  \
-					mov_dr7, "mov %dr7, %rax") X(to_dr7, "mov %rax, %dr7")               \
-					X(mov_dr0, "mov %dr0, %rax") X(to_dr6, "mov %rax, %dr6") X(          \
-						rdmsr, "rdmsr") X(wrmsr, "wrmsr") X(invlpg, "invlpg (%rsp)") \
-						X(swapgs, "swapgs") X(in_al, "in $0x80, %al") X(             \
-							in_dx, "in %dx, %eax") X(out_al, "out %al, $0x80")   \
-							X(out_dx, "out %ax, %dx") X(insb, "insb") X(         \
-								outsl, "outsl") X(rep_insw, "rep insw")      \
-								X(sysretq, "sysretq") X(sysretl, "sysretl")  \
-									X(int20, "int $0x20")
+/* clang-format off */
+#define PRIVILEGED(X) \
+	X(hlt, "hlt") X(cli, "cli") X(sti, "sti") X(invd, "invd") X(wbinvd, "wbinvd") X(clts, "clts") \
+	X(lgdt, "lgdt (%rsp)") X(lidt, "lidt (%rsp)") X(lldt, "lldt %ax") X(ltr, "ltr %ax") \
+	X(lmsw, "lmsw %ax") X(mov_cr0, "mov %cr0, %rax") X(to_cr0, "mov %rax, %cr0") \
+	X(mov_cr3, "mov %cr3, %rax") X(to_cr3, "mov %rax, %cr3") X(mov_cr4, "mov %cr4, %rax") \
+	X(to_cr4, "mov %rax, %cr4") X(mov_cr2, "mov %cr2, %rax") X(to_cr2, "mov %rax, %cr2") \
+	X(mov_cr8, "mov %cr8, %rax") X(to_cr8, "mov %rax, %cr8") X(mov_dr7, "mov %dr7, %rax") \
+	X(to_dr7, "mov %rax, %dr7") X(mov_dr0, "mov %dr0, %rax") X(to_dr6, "mov %rax, %dr6") \
+	X(rdmsr, "rdmsr") X(wrmsr, "wrmsr") X(invlpg, "invlpg (%rsp)") X(swapgs, "swapgs") \
+	X(in_al, "in $0x80, %al") X(in_dx, "in %dx, %eax") X(out_al, "out %al, $0x80") \
+	X(out_dx, "out %ax, %dx") X(insb, "insb") X(outsl, "outsl") X(rep_insw, "rep insw") \
+	X(sysretq, "sysretq") X(sysretl, "sysretl") X(int20, "int $0x20")
+/* clang-format on */
 
 #define CODE(name, text) USER_CODE(p_##name, text "; int3");
 PRIVILEGED(CODE)

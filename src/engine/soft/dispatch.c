@@ -26,10 +26,10 @@ void jc_flush(struct soft_vcpu *v, enum tlb_view view)
 
 	if (v->jc_log_count[view] > JC_LOG_SIZE) {
 		for (unsigned i = 0; i < JC_SIZE; i++)
-			jc->tag[i] = JC_NONE;
+			jc->tag[i] = jc_none(i);
 	} else {
 		for (unsigned i = 0; i < v->jc_log_count[view]; i++)
-			jc->tag[v->jc_log[view][i]] = JC_NONE;
+			jc->tag[v->jc_log[view][i]] = jc_none(v->jc_log[view][i]);
 	}
 	v->jc_log_count[view] = 0;
 	v->jc_nonglobal[view] = false;
@@ -46,7 +46,7 @@ static void jc_insert(struct soft_vcpu *v, enum tlb_view view, uint64_t lin, uin
 {
 	uint32_t i = jc_index(lin);
 
-	if (v->jc[view].tag[i] == JC_NONE) {
+	if (v->jc[view].tag[i] == jc_none(i)) {
 		if (v->jc_log_count[view] < JC_LOG_SIZE)
 			v->jc_log[view][v->jc_log_count[view]] = (uint16_t)i;
 		/* One past the size: the log is not complete. */
@@ -254,6 +254,16 @@ static bool code_breakpoint(struct soft_cpu *c, uint64_t lin)
 	return true;
 }
 
+/* The instruction in the shadow is behind us: what was held off may come. */
+static void end_shadow_step(struct soft_vcpu *v)
+{
+	if (!v->shadow_step)
+		return;
+	v->shadow_step = false;
+	if (v->shadow_exit_request | v->c.irq_waiting)
+		v->c.exit_request = 1;
+}
+
 /*
  * Host code for s.rip in the current mode, with vbase and x11 ready. 0: a
  * fault has been delivered, look again; or *@fatal.
@@ -279,8 +289,7 @@ static uint64_t next_block(struct soft_vcpu *v, bool *fatal)
 		mode |= MODE_TF;
 		v->shadow_step = true;
 		c->s.int_shadow = false;
-		v->shadow_exit_request = c->exit_request | c->irq_open;
-		c->exit_request = 0;
+		v->shadow_exit_request = __atomic_exchange_n(&c->exit_request, 0, __ATOMIC_SEQ_CST) | c->irq_open;
 		c->irq_open = 0;
 	}
 	if (mode & (MODE_TF | MODE_HWBP | MODE_CHECK(SEG_CS))) {
@@ -331,6 +340,7 @@ none:
 	if (*fatal)
 		return 0;
 fault:
+	end_shadow_step(v);
 	deliver_fault(v);
 	return 0;
 }
@@ -589,7 +599,7 @@ static enum after handle(struct soft_vcpu *v, const struct desc *d, uint64_t *pc
 	case DESC_STALE:
 		for (unsigned view = 0; view < VIEW_COUNT; view++)
 			if (v->jc[view].tag[jc_index(v->x11)] == v->x11)
-				v->jc[view].tag[jc_index(v->x11)] = JC_NONE;
+				v->jc[view].tag[jc_index(v->x11)] = jc_none(jc_index(v->x11));
 		c->s.rip = v->x11 - code_base(c);
 		return DISPATCH;
 	case DESC_JUMP:
@@ -685,10 +695,7 @@ enum vcpu_exit soft_run(struct soft_vcpu *v)
 		} while (after == RESUME);
 		if (after == STOP)
 			break;
-		if (v->shadow_step) {
-			v->shadow_step = false;
-			c->exit_request |= v->shadow_exit_request | c->irq_waiting;
-		}
+		end_shadow_step(v);
 		if (v->stepping) {
 			after_step(v);
 			/* Not the RF that this very instruction, an IRET, has set. */

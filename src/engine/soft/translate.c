@@ -266,7 +266,7 @@ static void compute_liveness(struct xlat *x)
 		last->live_exit = look_ahead(x, (int64_t)last->off + last->len + last->zi.raw.imm[0].value.s,
 					     FLAG_ARITH, 2);
 		live = last->live_exit;
-	} else if (!last->ends && !x->single) {
+	} else if (!last->ends && !last->shadow && !x->single) {
 		live = look_ahead(x, (int64_t)last->off + last->len, FLAG_ARITH, 2);
 	}
 	for (unsigned i = x->n; i-- > 0;) {
@@ -410,7 +410,12 @@ static void emit_block(struct xlat *x)
 	case CLASS_JMP_IND:
 	case CLASS_CALL_IND:
 	case CLASS_RET: break;
-	default: emit_exit(x, (int64_t)last->off + last->len, last->live_out); break;
+	default:
+		if (last->shadow && !x->single)
+			emit_exit_in_shadow(x, (int64_t)last->off + last->len);
+		else
+			emit_exit(x, (int64_t)last->off + last->len, last->live_out);
+		break;
 	}
 }
 

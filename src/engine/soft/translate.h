@@ -203,5 +203,7 @@ void emit_pop(struct xlat *x);
 void emit_leave_insn(struct xlat *x);
 /* Goes on at page offset @target; the flags in @live matter there. */
 void emit_exit(struct xlat *x, int64_t target, uint32_t live);
+/* The same from within an interrupt shadow: C runs the instruction there by itself. */
+void emit_exit_in_shadow(struct xlat *x, int64_t target);
 
 #endif

@@ -147,6 +147,14 @@ void emit_exit(struct xlat *x, int64_t target, uint32_t live)
 	emit_jump_cache(x, 0);
 }
 
+void emit_exit_in_shadow(struct xlat *x, int64_t target)
+{
+	flags_to_memory(x, FLAG_ARITH);
+	emit_store8_imm(x->o, VOFF(c.s.int_shadow), 1);
+	emit_target(x, target);
+	emit_leave(x, DESC_JUMP, 0);
+}
+
 /* A taken conditional exit, in the cold region. Returns its cache offset. */
 static uint32_t emit_side_exit(struct xlat *x, int64_t target, uint32_t live)
 {

@@ -35,6 +35,15 @@ static inline uint32_t jc_index(uint64_t lin)
 }
 
 /*
+ * What an empty slot holds: an address that is looked up in another slot, for
+ * the guest may well jump to JC_NONE.
+ */
+static inline uint64_t jc_none(uint32_t index)
+{
+	return index == jc_index(JC_NONE) ? JC_NONE + 1 : JC_NONE;
+}
+
+/*
  * The software TLB of one view: direct-mapped by bits 12..31 of the linear
  * address, without a mask, and sparse: the host kernel fills in only what is
  * touched. tag_r/tag_w hold the linear page address for which reads/writes

@@ -147,11 +147,12 @@ void test_main(void);
 	{                                                                   \
 		__asm__ volatile("mov %0, %%" #reg ::"r"(v) : "memory");    \
 	}
-RD(cr0)
-RD(cr2) RD(cr3) RD(cr4) RD(dr0) RD(dr1) RD(dr2) RD(dr3) RD(dr6) RD(dr7)
+/* clang-format off */
+RD(cr0) RD(cr2) RD(cr3) RD(cr4) RD(dr0) RD(dr1) RD(dr2) RD(dr3) RD(dr6) RD(dr7)
+/* clang-format on */
 #undef RD
 
-	static inline u64 rdmsr(u32 msr)
+static inline u64 rdmsr(u32 msr)
 {
 	u32 lo, hi;
 	__asm__ volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(msr));

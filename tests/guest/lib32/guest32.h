@@ -78,11 +78,12 @@ void test_main(void);
 	{                                                                   \
 		__asm__ volatile("mov %0, %%" #reg ::"r"(v) : "memory");    \
 	}
-RD(cr0)
-RD(cr2) RD(cr3) RD(cr4)
+/* clang-format off */
+RD(cr0) RD(cr2) RD(cr3) RD(cr4)
+/* clang-format on */
 #undef RD
 
-	static inline u64 rdmsr(u32 msr)
+static inline u64 rdmsr(u32 msr)
 {
 	u64 v;
 	__asm__ volatile("rdmsr" : "=A"(v) : "c"(msr));
