@@ -132,6 +132,9 @@ static void test_cr4(void **state)
 	refuse_cr(4, cpu.s.cr4 | 1u << 22); /* PKE */
 	refuse_cr(4, cpu.s.cr4 | 1u << 23); /* CET */
 	refuse_cr(4, cpu.s.cr4 | 1ull << 40);
+	set_cr(4,
+	       cpu.s.cr4 | CR4_TSD | CR4_DE | CR4_MCE | CR4_PCE | CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE);
+	assert_int_equal(fake.flush_all, 0);
 	for (unsigned i = 0; i < 4; i++) {
 		set_cr(4, cpu.s.cr4 | flushing[i]);
 		assert_int_equal(fake.flush_all, 1);
@@ -221,6 +224,8 @@ static void test_debug_registers(void **state)
 	cpu.s.regs[REG_RBX] = 0xffffdc01; /* reserved bits, GD off, L0 */
 	assert_int_equal(run(sys_mov_to_dr, &op), NEXT_DISPATCH);
 	assert_int_equal(cpu.s.dr[7], 0xffff0401);
+	assert_int_equal(run(sys_mov_from_dr, &op), NEXT_CONTINUE);
+	assert_int_equal(cpu.s.regs[REG_RBX], 0xffff0401);
 	assert_true(cpu.mode & MODE_HWBP);
 	assert_int_equal(fake.flush_all, 1);
 	op = cr(2); /* a new address for an armed breakpoint */

@@ -223,6 +223,24 @@ static void test_fxsave(void **state)
 	save_like_native(sys_fxsave, FXSAVE, false);
 }
 
+/* Bits 63:32 of the request come from EDX, and none of them means anything here. */
+static void test_request(void **state)
+{
+	struct sysop op = op_at(AREA, 4);
+	struct vstate v;
+
+	fake_init(&cpu, &table, CPU_64, 0);
+	random_state(&v);
+	v.xstate_bv = 7;
+	memset(at(AREA), 0x55, AREA_SIZE);
+	memset(at(AREA + 512), 0, 8);
+	cpu.s.regs[REG_RAX] = 7ull << 32;
+	cpu.s.regs[REG_RDX] = 0xffffffff00000007;
+	assert_int_equal(run_live(&v, sys_xsave, &cpu, &op), NEXT_CONTINUE);
+	for (unsigned i = 0; i < AREA_SIZE; i++)
+		assert_int_equal(at(AREA)[i], i >= 512 && i < 520 ? 0 : 0x55);
+}
+
 /* 32-bit code has eight registers and leaves the room of the others alone. */
 static void test_save_32(void **state)
 {
@@ -617,15 +635,25 @@ static int setup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_xsave),          cmocka_unit_test(test_xsaveopt),
-		cmocka_unit_test(test_xsavec),         cmocka_unit_test(test_fxsave),
-		cmocka_unit_test(test_save_32),        cmocka_unit_test(test_xrstor),
-		cmocka_unit_test(test_xrstor_compact), cmocka_unit_test(test_fxrstor),
-		cmocka_unit_test(test_restore_32),     cmocka_unit_test(test_x87),
-		cmocka_unit_test(test_x87_pending),    cmocka_unit_test(test_availability),
-		cmocka_unit_test(test_alignment),      cmocka_unit_test(test_bad_images),
-		cmocka_unit_test(test_page_faults),    cmocka_unit_test(test_no_leak),
-		cmocka_unit_test(test_mxcsr),          cmocka_unit_test(test_read_only_segment),
+		cmocka_unit_test(test_xsave),
+		cmocka_unit_test(test_xsaveopt),
+		cmocka_unit_test(test_xsavec),
+		cmocka_unit_test(test_fxsave),
+		cmocka_unit_test(test_save_32),
+		cmocka_unit_test(test_xrstor),
+		cmocka_unit_test(test_xrstor_compact),
+		cmocka_unit_test(test_fxrstor),
+		cmocka_unit_test(test_restore_32),
+		cmocka_unit_test(test_x87),
+		cmocka_unit_test(test_x87_pending),
+		cmocka_unit_test(test_availability),
+		cmocka_unit_test(test_alignment),
+		cmocka_unit_test(test_bad_images),
+		cmocka_unit_test(test_page_faults),
+		cmocka_unit_test(test_no_leak),
+		cmocka_unit_test(test_mxcsr),
+		cmocka_unit_test(test_request),
+		cmocka_unit_test(test_read_only_segment),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);

@@ -222,7 +222,7 @@ static void test_burst(void **state)
 	assert_int_equal(at(FAKE_BASE)[20000], 0);
 }
 
-/* Single step: a trap after each element, RIP moves on with the last one. */
+/* Single step and watchpoints: a trap after each element, RIP moves on with the last one. */
 static void test_single_step(void **state)
 {
 	struct kase k = { .form = REP, .size_log = 3, .op = STRING_MOVS };
@@ -232,6 +232,11 @@ static void test_single_step(void **state)
 	fake_init(&cpu, &table, CPU_64, 3);
 	set_regs(&r);
 	for (unsigned left = 2; left; left--) {
+		if (left == 1) {
+			cpu_set_rflags(&cpu, FLAG_ONE);
+			cpu.s.dr[7] = 1;
+			cpu_update_mode(&cpu);
+		}
 		assert_int_equal(sys_string(&cpu, &op), NEXT_DISPATCH);
 		assert_int_equal(cpu.s.rip, 0x1000);
 		assert_int_equal(cpu.s.regs[REG_RCX], left);
@@ -272,6 +277,7 @@ static void test_segments(void **state)
 	cpu.s.seg[SEG_ES].base = FAKE_BASE + 0x200;
 	cpu.s.regs[REG_RSI] = cpu.s.regs[REG_RDI] = 0;
 	cpu.s.regs[REG_RCX] = 5;
+	cpu.s.seg[SEG_FS].attr &= (uint16_t)~2u; /* read-only is enough for the source */
 	memcpy(at(FAKE_BASE + 0x100), "0123456789abcdef", 16);
 	cpu_update_mode(&cpu);
 	assert_int_equal(sys_string(&cpu, &op), NEXT_FAULT);

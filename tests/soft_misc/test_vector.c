@@ -395,6 +395,12 @@ static void test_maskmov_ends(void **state)
 	fake.page[3] = PAGE_RW;
 	assert_int_equal(run_live(&v, sys_maskmov, &cpu, &op), NEXT_CONTINUE);
 	assert_memory_equal(at(FAKE_BASE + 3 * PAGE_SIZE + 3), v.legacy + 160 + 9, 1);
+	/* RDI as wide as the address size */
+	cpu.s.regs[REG_RDI] |= 0xabull << 32;
+	op.adsize = 4;
+	assert_int_equal(run_live(&v, sys_maskmov, &cpu, &op), NEXT_CONTINUE);
+	op.adsize = 8;
+	cpu.s.regs[REG_RDI] = (uint32_t)cpu.s.regs[REG_RDI];
 	/* just one too many, to either side */
 	mask[5] = 0x80;
 	set_ymm(&v, 1, mask);

@@ -36,7 +36,8 @@ struct walk {
 	bool user;     /* a user page */
 	bool dirty;    /* the leaf's D bit is set (or there is no paging) */
 	bool global;
-	bool large;
+	bool large;     /* a page of more than 4 KiB */
+	bool huge;      /* ... of more than 2 MiB */
 };
 
 static void tlb_clear_view(struct tlb_view_table *t)
@@ -57,6 +58,7 @@ static void tlb_clear_view(struct tlb_view_table *t)
 
 static void forget_pages(struct soft_vcpu *v)
 {
+	v->huge_count = 0;
 	for (unsigned half = 0; half < 2; half++) {
 		for (unsigned i = 0; i < 64; i++)
 			v->code_bloom[half][i] = 0;
@@ -131,6 +133,31 @@ void mmu_flush_nonglobal(struct soft_cpu *c)
 	jc_flush_local(v);
 }
 
+/* INVLPG drops all of a page, and the large bitmap knows only 2 MiB at a time. */
+static bool in_huge_page(const struct soft_vcpu *v, uint64_t lin)
+{
+	if (v->huge_count > HUGE_PAGES)
+		return true;
+	for (unsigned i = 0; i < v->huge_count; i++)
+		if (v->huge_page[i] == lin >> 30)
+			return true;
+	return false;
+}
+
+static void note_large(struct soft_vcpu *v, const struct walk *w, uint64_t lin)
+{
+	uint32_t region = (uint32_t)lin >> 21;
+
+	if (w->large)
+		v->large_bitmap[lin >> 63][region / 64] |= 1ull << (region % 64);
+	if (!w->huge || in_huge_page(v, lin))
+		return;
+	/* One past the size: too many to remember, so any page may be one. */
+	if (v->huge_count < HUGE_PAGES)
+		v->huge_page[v->huge_count] = lin >> 30;
+	v->huge_count++;
+}
+
 static unsigned bloom_bit(uint64_t lin)
 {
 	return (uint32_t)((lin >> PAGE_SHIFT) * 0x9e3779b1u) >> 20;
@@ -145,6 +172,10 @@ void mmu_invlpg(struct soft_cpu *c, uint64_t lin)
 	bool large = v->large_bitmap[half][region / 64] >> (region % 64) & 1;
 
 	v->stats.invlpg++;
+	if (v->huge_count && in_huge_page(v, lin)) {
+		mmu_flush_all(c);
+		return;
+	}
 	if (large) {
 		for (unsigned view = 0; view < VIEW_COUNT; view++)
 			for (uint32_t i = region << 9; i < (region + 1) << 9; i++)
@@ -250,7 +281,7 @@ static int walk_32bit(struct soft_cpu *c, uint64_t lin, unsigned how, bool user,
 		w->writable = write_possible(c, user, pde & PTE_W);
 		w->dirty = (pde & PTE_D) || (how & MEM_WRITE);
 		w->global = (pde & PTE_G) && (c->s.cr4 & CR4_PGE);
-		w->large = true;
+		w->large = w->huge = true;
 		return 0;
 	}
 	pte_p = guest_range(&c->engine->memory, (pde & 0xfffff000u) + ((lin >> 12) & 0x3ff) * 4, 4);
@@ -268,7 +299,7 @@ static int walk_32bit(struct soft_cpu *c, uint64_t lin, unsigned how, bool user,
 	w->writable = write_possible(c, user, pde & pte & PTE_W);
 	w->dirty = (pte & PTE_D) || (how & MEM_WRITE);
 	w->global = (pte & PTE_G) && (c->s.cr4 & CR4_PGE);
-	w->large = false;
+	w->large = w->huge = false;
 	return 0;
 }
 
@@ -327,6 +358,7 @@ static int walk_64bit(struct soft_cpu *c, uint64_t lin, unsigned how, bool user,
 	w->dirty = (entry & PTE_D) || (how & MEM_WRITE);
 	w->global = (entry & PTE_G) && (c->s.cr4 & CR4_PGE);
 	w->large = level > 1;
+	w->huge = level > 2;
 	return 0;
 }
 
@@ -397,7 +429,7 @@ void mmu_protect_page(struct soft_vcpu *v, int64_t page)
 		return;
 	}
 	if (v->log_global.overflow || v->log_local.overflow) {
-		mmu_reset(v);
+		mmu_flush_all(&v->c);
 		return;
 	}
 	sweep_log(v, &v->log_global, host);
@@ -434,8 +466,7 @@ static void fill(struct soft_vcpu *v, uint64_t lin, const struct walk *w, unsign
 	} else {
 		t->tag_w[index] = index ? 0 : TLB_NONE;
 	}
-	if (w->large)
-		v->large_bitmap[lin >> 63][index >> 15] |= 1ull << ((index >> 9) % 64);
+	note_large(v, w, lin);
 }
 
 uint8_t *mmu_resolve(struct soft_vcpu *v, uint64_t lin, unsigned size, unsigned how, bool *special,
@@ -497,8 +528,7 @@ int mmu_translate_code(struct soft_vcpu *v, uint64_t lin, uint64_t *phys, bool *
 	e->global = *global;
 	bit = bloom_bit(lin);
 	v->code_bloom[lin >> 63][bit / 64] |= 1ull << (bit % 64);
-	if (w.large)
-		v->large_bitmap[lin >> 63][(uint32_t)lin >> 27] |= 1ull << (((uint32_t)lin >> 21) % 64);
+	note_large(v, &w, lin);
 	return 0;
 }
 

@@ -120,9 +120,5 @@ enum soft_next sys_string(struct soft_cpu *c, const struct sysop *op)
 		/* REPE ends at the first difference, REPNE at the first match. */
 		if (compares && !(c->aflags >> 8 & FLAG_ZF) == (op->rep == 0xf3))
 			return NEXT_CONTINUE;
-		/* Single step and watchpoints trap after each element (SDM vol. 3, 17.3.1.4). */
-		if ((c->mode & (MODE_TF | MODE_HWBP)) && string_reg(c, op, REG_RCX))
-			return NEXT_DISPATCH;
 	}
-	return NEXT_DISPATCH;
 }

@@ -14,12 +14,12 @@ int sys_string_one(struct soft_cpu *c, const struct sysop *op);
 
 /*
  * Elements that one call may process. A longer REP leaves with NEXT_DISPATCH
- * and RIP unchanged: it is restarted with what is left. Single step traps
- * after each element.
+ * and RIP unchanged: it is restarted with what is left. Single step and
+ * watchpoints trap after each element (SDM vol. 3, 17.3.1.4).
  */
 static inline unsigned string_burst(const struct soft_cpu *c)
 {
-	return c->mode & MODE_TF ? 1 : 1024;
+	return c->mode & (MODE_TF | MODE_HWBP) ? 1 : 1024;
 }
 
 static inline uint64_t string_reg(const struct soft_cpu *c, const struct sysop *op, unsigned reg)

@@ -84,6 +84,26 @@ static bool hides_memory(const struct xlat *x, const struct insn *in)
 	return *known == HIDDEN_MEMORY;
 }
 
+/*
+ * Zydis 4.0 takes [index * scale + disp32] with REX.B and a 67 prefix for
+ * [r13d + index * scale]; REX.B does not count there (SDM vol. 2, table 2-5).
+ */
+static void fix_base(struct insn *in)
+{
+	if (in->zi.address_width != 32 || in->zi.raw.modrm.mod != 0 || !in->zi.raw.sib.offset ||
+	    in->zi.raw.sib.base != 5)
+		return;
+	for (unsigned i = 0; i < in->op_count; i++) {
+		ZydisDecodedOperand *op = &in->ops[i];
+
+		if (op->type != ZYDIS_OPERAND_TYPE_MEMORY || op->encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM)
+			continue;
+		op->mem.base = ZYDIS_REGISTER_NONE;
+		op->mem.disp.has_displacement = ZYAN_TRUE;
+		op->mem.disp.value = in->zi.raw.disp.value;
+	}
+}
+
 /* Decodes the instruction at @off of the page into @in. Bad bytes become SYSOP_UD. */
 static enum decode_result decode(const struct xlat *x, struct insn *in, unsigned off)
 {
@@ -110,6 +130,7 @@ static enum decode_result decode(const struct xlat *x, struct insn *in, unsigned
 	}
 	if (ZYAN_SUCCESS(st)) {
 		in->len = in->zi.length;
+		fix_base(in);
 		insn_classify(x, in);
 		if (in->class == CLASS_SYSOP && insn_can_inline(x, in))
 			inline_flags(in);
@@ -129,7 +150,8 @@ static enum decode_result decode(const struct xlat *x, struct insn *in, unsigned
 											       : SYSOP_UD;
 	in->op_count = 0;
 	in->aux = 0;
-	in->len = 1;
+	/* Bytes of the second page have had a say: then the block depends on it. */
+	in->len = x->page2 && off + 15 > PAGE_SIZE ? (uint8_t)(PAGE_SIZE - off + 1) : 1;
 	in->ends = true;
 	in->shadow = false;
 	in->reads = in->writes = FLAG_ARITH;

@@ -70,6 +70,7 @@ struct tlb_log {
 };
 
 /* Recent translations of code pages, for the dispatcher. */
+#define HUGE_PAGES 16
 #define ITLB_SIZE 1024
 struct itlb_entry {
 	uint64_t tag; /* linear page; 1: none */
@@ -132,6 +133,9 @@ struct soft_vcpu {
 	struct tlb_log log_global, log_local;
 	/* Pages (hashed) that jump caches or cross-page links may lead to; [1]: of the upper half of the address space. */
 	uint64_t code_bloom[2][64];
+	/* Pages of 4 MiB or 1 GiB in use, by linear address >> 30; more than HUGE_PAGES: not all are here */
+	unsigned huge_count;
+	uint64_t huge_page[HUGE_PAGES];
 	/* 2 MiB regions (index >> 9) with entries that come from a large page, by half as well */
 	uint64_t large_bitmap[2][TLB_SIZE / 512 / 64];
 
