@@ -158,6 +158,13 @@ struct trampoline {
 	const struct desc *site;
 };
 
+/* Mostly there is one (the kernel's direct map), or two. Each: view << 24 | index, | WRITER_VALID; 0: none. */
+struct page_writers {
+	uint32_t entry[2];
+};
+#define WRITER_VALID 0x80000000u
+#define WRITER_MANY  0x40000000u /* in entry[0]: there are more */
+
 struct translator;
 
 struct soft_engine {
@@ -189,15 +196,12 @@ struct soft_engine {
 	/* one entry per page of RAM, in memfd order */
 	struct code_page **code_pages;
 	struct code_page *watched; /* all of them: a page can be watched without having a block */
-	/* the last TLB entry through which each page of RAM was writable: view << 24 | index, | W_MANY */
-	uint32_t *last_writer;
+	/* TLB entries through which each page of RAM may be written: see note_writer() in mmu.c */
+	struct page_writers *writers;
 
 	struct translator *translator;
 	struct soft_vcpu *vcpu; /* the only one for now */
 };
-
-#define W_VALID 0x80000000u
-#define W_MANY  0x40000000u
 
 static inline void *meta_at(const struct soft_engine *e, uint32_t off)
 {

@@ -289,7 +289,8 @@ static uint64_t next_block(struct soft_vcpu *v, bool *fatal)
 		mode |= MODE_TF;
 		v->shadow_step = true;
 		c->s.int_shadow = false;
-		v->shadow_exit_request = __atomic_exchange_n(&c->exit_request, 0, __ATOMIC_SEQ_CST) | c->irq_open;
+		v->shadow_exit_request = __atomic_exchange_n(&c->exit_request, 0, __ATOMIC_SEQ_CST) |
+					 c->irq_open;
 		c->irq_open = 0;
 	}
 	if (mode & (MODE_TF | MODE_HWBP | MODE_CHECK(SEG_CS))) {

@@ -194,8 +194,8 @@ static void soft_destroy(struct engine *engine)
 		munmap(e->meta, META_SIZE);
 	if (e->code_pages)
 		munmap(e->code_pages, pages * sizeof(*e->code_pages));
-	if (e->last_writer)
-		munmap(e->last_writer, pages * sizeof(*e->last_writer));
+	if (e->writers)
+		munmap(e->writers, pages * sizeof(*e->writers));
 	free(e->hash);
 	free(e->by_hot);
 	free(e->trampolines);
@@ -252,10 +252,10 @@ static struct engine *soft_create(const struct engine_config *cfg)
 	e->tramp_cache = calloc(TRAMP_CACHE_SIZE, sizeof(*e->tramp_cache));
 	e->meta = reserve(META_SIZE);
 	e->code_pages = reserve(pages * sizeof(*e->code_pages));
-	e->last_writer = reserve(pages * sizeof(*e->last_writer));
+	e->writers = reserve(pages * sizeof(*e->writers));
 	e->translator = translator_create(e);
 	if (!e->hash || !e->by_hot || !e->trampolines || !e->tramp_cache || !e->meta || !e->code_pages ||
-	    !e->last_writer || !e->translator || !map_code_cache(e))
+	    !e->writers || !e->translator || !map_code_cache(e))
 		goto fail;
 	e->meta_next = 64; /* offset 0 means none */
 	if (cfg->perf_map) {

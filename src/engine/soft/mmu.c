@@ -36,8 +36,8 @@ struct walk {
 	bool user;     /* a user page */
 	bool dirty;    /* the leaf's D bit is set (or there is no paging) */
 	bool global;
-	bool large;     /* a page of more than 4 KiB */
-	bool huge;      /* ... of more than 2 MiB */
+	bool large; /* a page of more than 4 KiB */
+	bool huge;  /* ... of more than 2 MiB */
 };
 
 static void tlb_clear_view(struct tlb_view_table *t)
@@ -67,12 +67,17 @@ static void forget_pages(struct soft_vcpu *v)
 	}
 }
 
-void mmu_reset(struct soft_vcpu *v)
+static void tlb_clear(struct soft_vcpu *v)
 {
 	for (unsigned i = 0; i < VIEW_COUNT; i++)
 		tlb_clear_view(&v->tlb[i]);
 	v->log_global.count = v->log_local.count = 0;
 	v->log_global.overflow = v->log_local.overflow = false;
+}
+
+void mmu_reset(struct soft_vcpu *v)
+{
+	tlb_clear(v);
 	v->itlb_generation++;
 	forget_pages(v);
 }
@@ -123,11 +128,10 @@ void mmu_flush_nonglobal(struct soft_cpu *c)
 	struct soft_vcpu *v = to_vcpu(c);
 
 	v->stats.flush_nonglobal++;
-	if (v->log_local.overflow) {
-		mmu_flush_all(c);
-		return;
-	}
-	log_undo(v, &v->log_local);
+	if (v->log_local.overflow)
+		tlb_clear(v); /* global ones as well, but what is known of code stays */
+	else
+		log_undo(v, &v->log_local);
 	/* Global entries survive in the ITLB by being looked at again: it is small. */
 	v->itlb_generation++;
 	jc_flush_local(v);
@@ -390,14 +394,41 @@ static int walk(struct soft_cpu *c, uint64_t lin, unsigned how, struct walk *w)
 
 /* ---- filling ---- */
 
-static void note_writer(struct soft_engine *e, int64_t page, unsigned view, uint32_t index)
+static uint64_t page_host(const struct soft_engine *e, int64_t page)
 {
-	uint32_t w = W_VALID | view << 24 | index;
+	return (uint64_t)(uintptr_t)e->memory.base + ((uint64_t)page << PAGE_SHIFT);
+}
 
-	if (!e->last_writer[page])
-		e->last_writer[page] = w;
-	else if (e->last_writer[page] != w)
-		e->last_writer[page] |= W_MANY;
+/* Takes the write permission from TLB entry @writer, if it is still one of the page at @host. True if it was. */
+static bool writer_is(struct soft_vcpu *v, uint32_t writer, uint64_t host, bool clear)
+{
+	uint32_t index = writer & (TLB_SIZE - 1);
+	struct tlb_view_table *t = &v->tlb[(writer >> 24) & 3];
+	uint64_t none = index ? 0 : TLB_NONE;
+
+	if (t->host[index] != host || t->tag_w[index] == none)
+		return false;
+	if (clear)
+		t->tag_w[index] = none;
+	return true;
+}
+
+static void note_writer(struct soft_vcpu *v, int64_t page, unsigned view, uint32_t index)
+{
+	struct page_writers *w = &v->c.engine->writers[page];
+	uint64_t host = page_host(v->c.engine, page);
+	uint32_t writer = WRITER_VALID | view << 24 | index;
+
+	if ((w->entry[0] & ~WRITER_MANY) == writer || w->entry[1] == writer)
+		return;
+	for (unsigned i = 0; i < 2; i++) {
+		if (!w->entry[i] ||
+		    (!(w->entry[i] & WRITER_MANY) && !writer_is(v, w->entry[i], host, false))) {
+			w->entry[i] = writer;
+			return;
+		}
+	}
+	w->entry[0] |= WRITER_MANY;
 }
 
 static void sweep_log(struct soft_vcpu *v, const struct tlb_log *log, uint64_t host)
@@ -413,19 +444,14 @@ static void sweep_log(struct soft_vcpu *v, const struct tlb_log *log, uint64_t h
 
 void mmu_protect_page(struct soft_vcpu *v, int64_t page)
 {
-	struct soft_engine *e = v->c.engine;
-	uint32_t w = e->last_writer[page];
-	uint64_t host = (uint64_t)(uintptr_t)e->memory.base + ((uint64_t)page << PAGE_SHIFT);
+	struct page_writers w = v->c.engine->writers[page];
+	uint64_t host = page_host(v->c.engine, page);
 
-	if (!w)
-		return;
-	e->last_writer[page] = 0;
-	if (!(w & W_MANY)) {
-		uint32_t index = w & (TLB_SIZE - 1);
-		struct tlb_view_table *t = &v->tlb[(w >> 24) & 3];
-
-		if (t->host[index] == host)
-			t->tag_w[index] = index ? 0 : TLB_NONE;
+	v->c.engine->writers[page] = (struct page_writers){ 0 };
+	if (!(w.entry[0] & WRITER_MANY)) {
+		for (unsigned i = 0; i < 2; i++)
+			if (w.entry[i])
+				writer_is(v, w.entry[i], host, true);
 		return;
 	}
 	if (v->log_global.overflow || v->log_local.overflow) {
@@ -451,18 +477,17 @@ static bool page_watched(const struct soft_cpu *c, uint64_t lin)
 static void fill(struct soft_vcpu *v, uint64_t lin, const struct walk *w, unsigned view, int64_t page,
 		 bool code)
 {
-	struct soft_engine *e = v->c.engine;
 	struct tlb_view_table *t = &v->tlb[view];
 	uint32_t index = (uint32_t)lin >> PAGE_SHIFT;
 	uint64_t tag = lin & PAGE_MASK;
 
 	if (t->tag_r[index] != tag)
 		log_add(w->global ? &v->log_global : &v->log_local, view, index);
-	t->host[index] = (uint64_t)(uintptr_t)e->memory.base + ((uint64_t)page << PAGE_SHIFT);
+	t->host[index] = page_host(v->c.engine, page);
 	t->tag_r[index] = tag;
 	if (w->writable && w->dirty && !code) {
 		t->tag_w[index] = tag;
-		note_writer(e, page, view, index);
+		note_writer(v, page, view, index);
 	} else {
 		t->tag_w[index] = index ? 0 : TLB_NONE;
 	}

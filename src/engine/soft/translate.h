@@ -75,7 +75,7 @@ struct insn {
 	uint32_t live_in;       /* flags that somebody from here on needs */
 	uint32_t live_out;
 	uint32_t live_exit; /* for CLASS_JCC, CLASS_LOOP and direct jumps: needed at the target */
-	uint8_t bytes[16]; /* a copy: the guest may change its own while we look */
+	uint8_t bytes[16];  /* a copy: the guest may change its own while we look */
 	ZydisDecoderContext context;
 	ZydisDecodedInstruction zi;
 	ZydisDecodedOperand ops[MAX_OPERANDS];

@@ -71,7 +71,7 @@ struct tlb_log {
 
 /* Recent translations of code pages, for the dispatcher. */
 #define HUGE_PAGES 16
-#define ITLB_SIZE 1024
+#define ITLB_SIZE  1024
 struct itlb_entry {
 	uint64_t tag; /* linear page; 1: none */
 	uint64_t phys;
