@@ -182,7 +182,13 @@ static const struct pc_host pc_host = {
 /* Call after whatever may have moved the guest's next timer. */
 static void set_timer(struct machine *m, unsigned cpu)
 {
-	host_timer_set(&m->vcpu[cpu].timer, pc_deadline(&m->pc, cpu));
+	uint64_t deadline = pc_deadline(&m->pc, cpu);
+
+	/* Due already: no need for a signal to tell ourselves. */
+	if (deadline <= __rdtsc())
+		kick(m, cpu);
+	else
+		host_timer_set(&m->vcpu[cpu].timer, deadline);
 }
 
 static uint64_t bus_mmio_read(void *machine, unsigned cpu, uint64_t addr, unsigned size)
@@ -521,8 +527,12 @@ static enum outcome run_guest(struct machine *m)
 	tty_restore(&m->tty);
 	if (m->outcome == TRIPLE_FAULT)
 		report_triple_fault(m);
-	if (m->cfg->verbose)
+	if (m->cfg->verbose) {
 		m->engine->print_stats(m->engine, stderr);
+		fprintf(stderr,
+			"lguest: platform: unclaimed accesses: ports %" PRIu64 ", memory %" PRIu64 "\n",
+			m->pc.ports.unclaimed, m->pc.memory.unclaimed);
+	}
 	destroy_engine(m);
 	return m->outcome;
 }

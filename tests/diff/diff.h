@@ -161,6 +161,7 @@ enum family_id {
 	FAM_GATHER,
 	FAM_PRIV,
 	FAM_FENV,
+	FAM_SMC,
 	FAM_MIX,
 	FAM_RAW,
 	FAM_ABSENT,

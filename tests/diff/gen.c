@@ -30,6 +30,7 @@ const struct family families[FAM_COUNT] = {
 	[FAM_GATHER] = F("gather", "AVX2 gathers", false, 2, 1),
 	[FAM_PRIV] = F("priv", "privileged instructions at CPL 3", false, 2, 1),
 	[FAM_FENV] = F("fenv", "FNSTENV, FNSAVE, FXSAVE and the like", false, 1, 1),
+	[FAM_SMC] = F("smc", "self-modifying code", false, 3, 3),
 	[FAM_MIX] = F("mix", "all of the above, longer", false, 12, 12),
 	[FAM_RAW] = F("raw", "random bytes", false, 1, 2),
 	[FAM_ABSENT] = F("absent", "what the guest is not offered: #UD", false, 1, 1),
@@ -292,6 +293,7 @@ static void gen_one(struct generator *g, unsigned family)
 		else
 			gen_random(g, rnd_pct(r, 70) ? SPACE_X87 : SPACE_0F, C(FENV));
 		break;
+	case FAM_SMC: gen_smc(g); break;
 	case FAM_MIX: gen_one(g, mix[rnd_n(r, sizeof(mix))]); break;
 	case FAM_MIX32: gen_one(g, mix32[rnd_n(r, sizeof(mix32))]); break;
 	case FAM_RAW:

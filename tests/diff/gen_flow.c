@@ -222,6 +222,100 @@ void gen_branch(struct generator *g)
 	}
 }
 
+/* mov size [rip + rel], imm, to be aimed at @at; returns the offset of rel. */
+static uint16_t store_to_code(struct generator *g, unsigned size)
+{
+	uint32_t v = (uint32_t)rnd(&g->r);
+
+	switch (size) {
+	case 1: EMIT(g, 0, 0xc6, 0x05, 0, 0, 0, 0, (uint8_t)v); return (uint16_t)(g->c->len - 5);
+	case 2:
+		EMIT(g, 0, 0x66, 0xc7, 0x05, 0, 0, 0, 0, (uint8_t)v, (uint8_t)(v >> 8));
+		return (uint16_t)(g->c->len - 6);
+	default:
+		EMIT(g, 0, 0xc7, 0x05, 0, 0, 0, 0, (uint8_t)v, (uint8_t)(v >> 8), (uint8_t)(v >> 16),
+		     (uint8_t)(v >> 24));
+		return (uint16_t)(g->c->len - 8);
+	}
+}
+
+static void aim(struct generator *g, uint16_t field, unsigned next, unsigned target)
+{
+	uint32_t rel = (uint32_t)target - (uint32_t)next;
+
+	memcpy(g->c->code + field, &rel, 4);
+}
+
+/* A store into the immediate of an instruction further on, perhaps the very next. */
+static void patch_ahead(struct generator *g)
+{
+	unsigned size = 1u << rnd_n(&g->r, 3), reg;
+	uint16_t field = store_to_code(g, size);
+	unsigned next = g->c->len;
+
+	for (unsigned n = rnd_n(&g->r, 3); n > 0; n--)
+		filler(g, true);
+	no_label(g);
+	do
+		reg = rnd_n(&g->r, 8);
+	while (reg == REG_SP_NUM);
+	if (rnd_pct(&g->r, 50))
+		EMIT(g, 1u << reg, (uint8_t)(0xb8 | reg), 0x11, 0x22, 0x33, 0x44);
+	else
+		EMIT(g, 1u << reg, 0x81, (uint8_t)(0xc0 | rnd_n(&g->r, 8) << 3 | reg), 0x55, 0x66, 0x77,
+		     0x08);
+	aim(g, field, next, g->c->len - 4u + rnd_n(&g->r, 5 - size));
+}
+
+/* Changes an opcode: NOP to INC or CLD and the like. */
+static void patch_opcode(struct generator *g)
+{
+	static const uint8_t ops[] = { 0x90, 0xf8, 0xf9, 0xf5, 0x98, 0x99, 0x9f, 0xfc, 0xcc };
+	uint16_t field = store_to_code(g, 1);
+	unsigned next = g->c->len;
+
+	g->c->code[next - 1] = ops[rnd_n(&g->r, sizeof(ops))];
+	for (unsigned n = rnd_n(&g->r, 3); n > 0; n--)
+		filler(g, true);
+	no_label(g);
+	aim(g, field, next, g->c->len);
+	EMIT(g, 1u | 4u, 0x90);
+}
+
+/* A loop that changes an immediate or itself as it goes. */
+static void patch_loop(struct generator *g)
+{
+	uint16_t top, imm, field;
+	unsigned n = 2 + rnd_n(&g->r, 5);
+
+	EMIT(g, 2, 0xb9, (uint8_t)n, 0, 0, 0);
+	no_label(g);
+	top = g->c->len;
+	EMIT(g, 1, 0x83, 0xc0, 0x01); /* add eax, imm8 */
+	imm = (uint16_t)(g->c->len - 1);
+	no_label(g);
+	if (rnd_pct(&g->r, 30))
+		EMIT(g, 0, 0x90);
+	no_label(g);
+	/* add byte [rip + rel], imm8 */
+	EMIT(g, 0, 0x80, 0x05, 0, 0, 0, 0, (uint8_t)(1 + rnd_n(&g->r, 9)));
+	field = (uint16_t)(g->c->len - 5);
+	aim(g, field, g->c->len, imm);
+	no_label(g);
+	EMIT(g, 2, 0xff, 0xc9);
+	no_label(g);
+	EMIT(g, 0, 0x75, (uint8_t)(top - (g->c->len + 2)));
+}
+
+void gen_smc(struct generator *g)
+{
+	switch (rnd_n(&g->r, 4)) {
+	case 0: patch_opcode(g); break;
+	case 1: patch_loop(g); break;
+	default: patch_ahead(g);
+	}
+}
+
 void gen_resolve_fixups(struct generator *g)
 {
 	struct diff_case *c = g->c;

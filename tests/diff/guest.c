@@ -9,8 +9,8 @@
  * memory and fills the inbox. So the TLB and code cache stay warm, and
  * delivery of exceptions, IRET, XSAVE and XRSTOR get their share of testing.
  *
- * Code is never overwritten: each batch stands on pages that have not been
- * executed before. (Self-modifying code is tested in tests/guest.)
+ * We never write to code that may have run: each batch stands on pages that
+ * have not been executed before. Only the guest itself does (family smc).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -122,7 +122,7 @@ static void build_tables(struct guest *g)
 
 	g->cr3 = new_frame(g);
 	for (unsigned i = 0; i < CODE_PAGES; i++) {
-		g->code_pa[i] = map_page(g, VA_CODE + i * 4096ull, PTE_U);
+		g->code_pa[i] = map_page(g, VA_CODE + i * 4096ull, PTE_U | PTE_W);
 		/* Code is also data, for whoever runs into it. */
 		memcpy(guest_range(&g->mem, g->code_pa[i], 4096), g->a->code + i * 4096ul, 4096);
 	}

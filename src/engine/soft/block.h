@@ -39,6 +39,7 @@ struct block_exit {
 	uint64_t target;               /* absolute: linear address; else offset from vbase */
 	uint32_t mode;                 /* the mode word there */
 	bool cross;                    /* the target lies in another page */
+	bool never;                    /* its target straddles pages: do not try again */
 	bool on_cross;                 /* it is on the engine's list of those */
 	struct block_exit *next_cross; /* engine list of linked cross-page exits */
 };

@@ -333,6 +333,8 @@ static uint64_t next_block(struct soft_vcpu *v, bool *fatal)
 		    (b->absolute || same) && (!x->cross || b->absolute)) {
 			block_link(e, x, b);
 			v->stats.links++;
+		} else {
+			x->never = target == lin && b->phys2 != ~0ull;
 		}
 	}
 	return (uint64_t)(uintptr_t)e->code_rx + block_direct_entry(b);
@@ -618,7 +620,7 @@ static enum after handle(struct soft_vcpu *v, const struct desc *d, uint64_t *pc
 		uint64_t lin = x->from->absolute ? x->target : v->vbase + x->target;
 
 		c->s.rip = c->mode & MODE_CS64 ? lin : (uint32_t)(lin - code_base(c));
-		v->link_from = x;
+		v->link_from = x->never ? NULL : x;
 		v->link_generation = v->stats.code_flushes;
 		return DISPATCH;
 	}
