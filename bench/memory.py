@@ -52,7 +52,7 @@ def split(pid, memory_mib):
 
 
 def thread_seconds(pid):
-	"""CPU time of all threads that live, to the nanosecond."""
+	"""CPU time, to the nanosecond while all threads live, else to the clock tick."""
 	total = 0
 	try:
 		for thread in os.listdir("/proc/%d/task" % pid):
@@ -60,7 +60,10 @@ def thread_seconds(pid):
 				total += int(file.read().split()[0])
 	except OSError:
 		pass
-	return total / 1e9
+	try:
+		return max(total / 1e9, cpu_seconds(pid) - 0.02)
+	except (OSError, IndexError):
+		return total / 1e9
 
 
 def cpu_seconds(pid):
