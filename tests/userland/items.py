@@ -93,9 +93,9 @@ for name, operations, extra in (
 		("radixsort", 1, "--radixsort-size 20000"), ("shellsort", 1, "--shellsort-size 20000"), ("hsearch", 1, ""), ("lsearch", 1, ""),
 		("tsearch", 1, "--tsearch-size 8192"), ("skiplist", 1, ""), ("list", 20, ""), ("memfd", 5, "--memfd-bytes 1M"),
 		("userfaultfd", 500, "--userfaultfd-bytes 4M"), ("vm-rw", 5, "--vm-rw-bytes 1M"), ("shm", 2, "--shm-bytes 1M"), ("clone", 50, ""),
-		("vfork", 100, ""), ("pthread", 100, ""), ("mutex", 2000, ""), ("sem", 2000, ""), ("sigq", 500, ""), ("sigpipe", 100, ""),
+		("vfork", 100, ""), ("pthread", 100, ""), ("mutex", 2000, ""), ("sigq", 500, ""), ("sigpipe", 100, ""),
 		("sigio", 100, ""), ("timer", 200, "--timer-freq 1000"), ("nanosleep", 50, ""), ("poll", 100, ""), ("eventfd", 500, ""),
 		("msg", 1000, ""), ("mq", 500, ""), ("sock", 20, ""), ("sockpair", 200, ""), ("getrandom", 100, ""), ("dup", 50, ""),
 		("fault", 200, ""), ("mprotect", 200, ""), ("madvise", 5, ""), ("mincore", 50, ""), ("mlock", 20, ""), ("brk", 2000, ""),
-		("bigheap", 50, "--bigheap-growth 64K"), ("malloc", 2000, ""), ("exec", 20, ""), ("yield", 5000, ""), ("schedpolicy", 100, "")):
+		("bigheap", 50, "--bigheap-growth 64K"), ("malloc", 2000, ""), ("exec", 20, ""), ("schedpolicy", 100, "")):
 	stress(name, operations, extra, quick=False, full_factor=1)
