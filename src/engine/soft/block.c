@@ -64,20 +64,28 @@ static void patch_rel32(struct soft_engine *e, uint32_t at, uint32_t target)
 	__atomic_store_n((uint32_t *)(e->code_rw + at), rel, __ATOMIC_RELAXED);
 }
 
+static struct block_exit *exit_at(struct soft_engine *e, uint32_t off)
+{
+	return off ? meta_at(e, off) : NULL;
+}
+
 void block_link(struct soft_engine *e, struct block_exit *x, struct block *to)
 {
-	if (x->to || x->from->invalid || to->invalid)
+	const struct block *from = meta_at(e, x->from);
+	uint32_t self = meta_off(e, x);
+
+	if (x->to || from->invalid || to->invalid)
 		return;
-	x->to = to;
+	x->to = meta_off(e, to);
 	x->next_in = to->incoming;
-	x->prev_in = &to->incoming;
+	x->prev_in = 0;
 	if (to->incoming)
-		to->incoming->prev_in = &x->next_in;
-	to->incoming = x;
+		exit_at(e, to->incoming)->prev_in = self;
+	to->incoming = self;
 	if (x->cross && !x->on_cross) {
 		x->on_cross = true;
 		x->next_cross = e->cross_links;
-		e->cross_links = x;
+		e->cross_links = self;
 	}
 	patch_rel32(e, x->patch, block_direct_entry(to));
 }
@@ -86,25 +94,30 @@ static void unlink_exit(struct soft_engine *e, struct block_exit *x)
 {
 	if (!x->to)
 		return;
-	*x->prev_in = x->next_in;
+	if (x->prev_in)
+		exit_at(e, x->prev_in)->next_in = x->next_in;
+	else
+		((struct block *)meta_at(e, x->to))->incoming = x->next_in;
 	if (x->next_in)
-		x->next_in->prev_in = x->prev_in;
-	x->to = NULL;
+		exit_at(e, x->next_in)->prev_in = x->prev_in;
+	x->to = 0;
 	patch_rel32(e, x->patch, x->stub);
 }
 
 void block_unlink_cross(struct soft_engine *e)
 {
-	struct block_exit *x = e->cross_links, *next;
+	struct block_exit *x = exit_at(e, e->cross_links);
 
 	/* An exit that has been unlinked by itself is still on this list. */
-	for (; x; x = next) {
-		next = x->next_cross;
-		x->next_cross = NULL;
+	while (x) {
+		struct block_exit *next = exit_at(e, x->next_cross);
+
+		x->next_cross = 0;
 		x->on_cross = false;
 		unlink_exit(e, x);
+		x = next;
 	}
-	e->cross_links = NULL;
+	e->cross_links = 0;
 }
 
 static void remove_from(struct block **list, struct block *b, bool second)
@@ -130,7 +143,7 @@ static void drop_block(struct soft_engine *e, struct block *b)
 		*h = b->hash_next;
 	b->invalid = true;
 	while (b->incoming)
-		unlink_exit(e, b->incoming);
+		unlink_exit(e, exit_at(e, b->incoming));
 	/*
 	 * Jump caches may still lead here, with the target in R11: let them run
 	 * into a jump to the dispatcher. Nobody resumes in these five bytes.
@@ -212,7 +225,7 @@ void block_flush_all(struct soft_engine *e)
 	for (uint32_t i = 0; i < TRAMP_CACHE_SIZE; i++)
 		e->tramp_cache[i].start = 0;
 	e->meta_next = 64; /* offset 0 means none */
-	e->cross_links = NULL;
+	e->cross_links = 0;
 	e->hot_next = e->hot_start;
 	e->cold_next = e->cold_start;
 	for (unsigned i = 0; i < VIEW_COUNT; i++)

@@ -28,20 +28,24 @@
 
 struct block;
 
-/* A direct exit of a block, whose jump can be made to lead to its target. */
+/*
+ * A direct exit of a block, whose jump can be made to lead to its target.
+ * There are more of these than of anything else, so they refer to each other
+ * by meta offsets; 0: none.
+ */
 struct block_exit {
-	struct block *from;
-	struct block *to;           /* NULL: not linked */
-	struct block_exit *next_in; /* list of to->incoming */
-	struct block_exit **prev_in;
-	uint32_t patch;                /* cache offset of the rel32 */
-	uint32_t stub;                 /* cache offset it points to while unlinked */
-	uint64_t target;               /* absolute: linear address; else offset from vbase */
-	uint32_t mode;                 /* the mode word there */
-	bool cross;                    /* the target lies in another page */
-	bool never;                    /* its target straddles pages: do not try again */
-	bool on_cross;                 /* it is on the engine's list of those */
-	struct block_exit *next_cross; /* engine list of linked cross-page exits */
+	uint32_t from;       /* its block */
+	uint32_t to;         /* the block it is linked to */
+	uint32_t next_in;    /* list of to->incoming */
+	uint32_t prev_in;    /* 0: the first one there */
+	uint32_t next_cross; /* list of linked exits that lead to another page */
+	uint32_t patch;      /* cache offset of the rel32 */
+	uint32_t stub;       /* cache offset it points to while unlinked */
+	uint32_t mode;       /* the mode word at the target */
+	int32_t target;      /* offset from the page of the block */
+	bool cross;          /* the target lies in another page */
+	bool never;          /* its target straddles pages: do not try again */
+	bool on_cross;       /* it is on the engine's list of those */
 };
 
 /* Where each guest instruction's host code begins: for faults in copied code. */
@@ -67,9 +71,7 @@ struct block {
 	struct insn_map *map;
 	struct block *hash_next;
 	struct block *page_next, *page2_next;
-	struct block_exit *incoming;
-	struct block_exit *exits;
-	unsigned exit_count;
+	uint32_t incoming; /* exits linked to it: meta offset of the first */
 };
 
 /* Physical pages with code in them. */
@@ -187,7 +189,7 @@ struct soft_engine {
 	uint8_t *meta;
 	uint32_t meta_next;
 	struct block **hash;
-	struct block_exit *cross_links;
+	uint32_t cross_links;  /* meta offset of the first exit */
 	struct block **by_hot; /* blocks in order of hot code */
 	uint32_t by_hot_count, by_hot_max;
 	struct trampoline *trampolines;
@@ -272,6 +274,8 @@ const struct desc *trampoline_at(struct soft_engine *e, uint32_t off);
 void thunks_create(struct soft_engine *e);
 
 /* ---- translate.c: ordinary C ---- */
+/* Room in the metadata, or NULL when that is full. */
+void *meta_alloc(struct soft_engine *e, size_t size);
 struct translator *translator_create(struct soft_engine *e);
 void translator_destroy(struct translator *t);
 /*

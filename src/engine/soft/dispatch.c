@@ -325,11 +325,12 @@ static uint64_t next_block(struct soft_vcpu *v, bool *fatal)
 	v->vbase = lin & PAGE_MASK;
 	if (v->link_from && v->link_generation == v->stats.code_flushes) {
 		struct block_exit *x = v->link_from;
-		bool same = (x->from->phys ^ b->phys) < PAGE_SIZE && b->phys2 == ~0ull;
-		uint64_t target = x->from->absolute ? x->target : v->vbase + x->target;
+		const struct block *from = meta_at(e, x->from);
+		bool same = (from->phys ^ b->phys) < PAGE_SIZE && b->phys2 == ~0ull;
+		uint64_t target = (from->absolute ? from->page_va : v->vbase) + (uint64_t)(int64_t)x->target;
 
 		/* An interrupt may have come between: then this is not where the exit leads. */
-		if (target == lin && x->mode == mode && x->from->absolute == b->absolute &&
+		if (target == lin && x->mode == mode && from->absolute == b->absolute &&
 		    (b->absolute || same) && (!x->cross || b->absolute)) {
 			block_link(e, x, b);
 			v->stats.links++;
@@ -617,7 +618,7 @@ static enum after handle(struct soft_vcpu *v, const struct desc *d, uint64_t *pc
 	case DESC_POLL: c->s.rip = block_rip(v, b, d->off); return DISPATCH;
 	case DESC_EXIT: {
 		struct block_exit *x = meta_at(e, d->exit.exit);
-		uint64_t lin = x->from->absolute ? x->target : v->vbase + x->target;
+		uint64_t lin = (b->absolute ? b->page_va : v->vbase) + (uint64_t)(int64_t)x->target;
 
 		c->s.rip = c->mode & MODE_CS64 ? lin : (uint32_t)(lin - code_base(c));
 		v->link_from = x->never ? NULL : x;

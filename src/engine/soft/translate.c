@@ -441,7 +441,7 @@ static void emit_block(struct xlat *x)
 	}
 }
 
-static void *meta_alloc(struct soft_engine *e, size_t size)
+void *meta_alloc(struct soft_engine *e, size_t size)
 {
 	void *p;
 
@@ -451,16 +451,6 @@ static void *meta_alloc(struct soft_engine *e, size_t size)
 	p = e->meta + e->meta_next;
 	e->meta_next += (uint32_t)size;
 	return p;
-}
-
-static unsigned count_exits(const struct xlat *x)
-{
-	unsigned n = 2;
-
-	for (unsigned i = 0; i < x->n; i++)
-		if (x->t->insns[i].class == CLASS_JCC || x->t->insns[i].class == CLASS_LOOP)
-			n++;
-	return n;
 }
 
 struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, bool absolute, uint64_t page_va,
@@ -507,11 +497,8 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 	compute_liveness(&x);
 
 	b->map = meta_alloc(e, sizeof(*b->map) * x.n);
-	x.exit_max = count_exits(&x);
-	x.exits = meta_alloc(e, sizeof(*x.exits) * x.exit_max);
-	if (!b->map || !x.exits)
+	if (!b->map)
 		return NULL;
-	b->exits = x.exits;
 
 	x.hot = (struct emitter){ e->code_rw + e->hot_next, e->code_rw + e->hot_next + BLOCK_MAX_HOST,
 				  false };
@@ -520,7 +507,8 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 	emit_block(&x);
 	if (x.hot.overflow || x.cold.overflow)
 		abort(); /* BLOCK_MAX_HOST is too small for BLOCK_MAX_INSNS: a bug */
-	b->exit_count = x.exit_count;
+	if (x.meta_full)
+		return NULL;
 	b->hot_len = cache_off(&x, x.hot.p) - b->hot;
 	e->hot_next = (cache_off(&x, x.hot.p) + 15) & ~15u;
 	e->cold_next = (cache_off(&x, x.cold.p) + 7) & ~7u;

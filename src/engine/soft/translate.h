@@ -101,6 +101,7 @@ struct translator {
 	struct soft_engine *engine;
 	ZydisDecoder decoder[3]; /* 16, 32, 64 bits */
 	struct insn insns[BLOCK_MAX_INSNS];
+	struct block_exit spare_exit;
 	struct insn peek_insn;
 	uint8_t hidden_memory[ZYDIS_MNEMONIC_MAX_VALUE + 1]; /* enum hidden, by mnemonic */
 	struct peek peeks[PEEK_SIZE];
@@ -127,8 +128,7 @@ struct xlat {
 	struct insn *in;     /* the instruction being emitted */
 	unsigned access_seg; /* segment of the address in R11: #SS or #GP */
 	struct desc *store;  /* its store access, to be completed at its end */
-	struct block_exit *exits;
-	unsigned exit_count, exit_max;
+	bool meta_full;      /* no room for an exit: the block is no good */
 };
 
 static inline uint32_t cache_off(const struct xlat *x, const void *p)

@@ -13,13 +13,18 @@
 
 static struct block_exit *new_exit(struct xlat *x, int64_t target)
 {
-	struct block_exit *e = &x->exits[x->exit_count++];
+	struct block_exit *e = meta_alloc(x->engine, sizeof(*e));
 
+	if (!e) {
+		/* The block will be thrown away; any exit does until then. */
+		x->meta_full = true;
+		return &x->t->spare_exit;
+	}
 	memset(e, 0, sizeof(*e));
-	e->from = x->block;
+	e->from = meta_off(x->engine, x->block);
 	e->mode = x->exit_mode;
 	e->cross = target < 0 || target >= PAGE_SIZE;
-	e->target = x->absolute ? x->block->page_va + (uint64_t)target : (uint64_t)target;
+	e->target = (int32_t)target;
 	return e;
 }
 
@@ -28,6 +33,8 @@ static bool linkable(const struct xlat *x, int64_t target)
 {
 	bool cross = target < 0 || target >= PAGE_SIZE;
 
+	if (target != (int32_t)target)
+		return false;
 	if (x->single || (x->mode & (MODE_CSBASE | MODE_CHECK(SEG_CS))))
 		return false;
 	/* A 16-bit or wrapping EIP is sorted out in C. */
