@@ -381,6 +381,9 @@ static void mask_undefined(struct generator *g)
 				undefined |= undefined_flags(&in);
 		}
 	}
+	/* Translators may have taken flags for dead that the new code would not overwrite. */
+	if (c->family == FAM_SMC)
+		undefined = 0x8d5;
 	c->undefined = (uint16_t)undefined;
 }
 

@@ -217,6 +217,7 @@ static bool still_wrong(struct diff *d, const struct diff_case *c)
 		expect_ud(c, &b->native[0]);
 	if (!fresh_guest(d))
 		return false;
+	write_code(d, c);
 	if (!run_worker(d, &d->guest, &how)) {
 		fresh_guest(d);
 		return true;
@@ -299,20 +300,21 @@ static bool compare_batch(struct diff *d)
 
 	for (;;) {
 		unsigned done;
-		bool alive = run_worker(d, &d->guest, &how);
-		bool restart = false;
+		bool alive;
 
+		/* Self-modifying cases have run natively. */
+		for (unsigned i = 0; i < b->count; i++)
+			write_code(d, &b->cases[i]);
+		alive = run_worker(d, &d->guest, &how);
 		done = alive ? b->count : b->current;
 		for (unsigned i = 0; i < done; i++) {
 			if (outcomes_equal(&b->cases[i], &b->native[i], &b->guest[i], d->strict, NULL))
 				continue;
-			restart = true;
 			if (!report(d, &b->cases[i], "differs"))
 				return false;
 		}
 		if (alive)
 			return true;
-		(void)restart;
 		if (!report(d, &b->cases[done], how))
 			return false;
 		if (done + 1 == b->count)
@@ -326,8 +328,15 @@ static bool run_native(struct diff *d)
 	struct batch *b = d->batch;
 	const char *how;
 
-	while (!run_worker(d, &d->native, &how)) {
-		unsigned bad = b->current;
+	for (;;) {
+		unsigned bad;
+
+		/* Cases that modify themselves may have run before. */
+		for (unsigned i = 0; i < b->count; i++)
+			write_code(d, &b->cases[i]);
+		if (run_worker(d, &d->native, &how))
+			break;
+		bad = b->current;
 
 		/* Should not happen: the generator's mistake. Say so and drop the case. */
 		printf("native worker %s:\n", how);

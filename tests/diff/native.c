@@ -172,7 +172,7 @@ static bool map_all(const struct worker_args *a)
 		    mprotect((void *)(uintptr_t)data_pages[p].va, 4096, PROT_READ) != 0)
 			return false;
 	}
-	return mmap(code, CODE_PAGES * 4096ul, PROT_READ | PROT_EXEC,
+	return mmap(code, CODE_PAGES * 4096ul, PROT_READ | PROT_WRITE | PROT_EXEC,
 		    MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_POPULATE, a->code_fd, 0) == code;
 }
 
