@@ -3,6 +3,7 @@
 """Runs one guest test program under lguest, or under QEMU TCG with --qemu.
 
     run.py LGUEST PROGRAM.elf
+    run.py --status=5 LGUEST PROGRAM.elf   no SUMMARY: that exit status is wanted
     run.py --qemu PROGRAM.elf
 
 Prints the TAP lines of the guest. Passes when the guest's SUMMARY line says
@@ -15,14 +16,18 @@ TIMEOUT = 120
 
 
 def main():
-    qemu = sys.argv[1] == '--qemu'
-    program = sys.argv[2]
+    args = sys.argv[1:]
+    status = None
+    if args[0].startswith('--status='):
+        status = int(args.pop(0).split('=')[1])
+    qemu = args[0] == '--qemu'
+    program = args[1]
     if qemu:
         cmd = ['qemu-system-x86_64', '-accel', 'tcg', '-cpu', 'max', '-m', '512', '-kernel', program,
                '-serial', 'stdio', '-display', 'none', '-monitor', 'none', '-no-reboot', '-nodefaults',
                '-device', 'isa-debug-exit,iobase=0xf4']
     else:
-        cmd = [sys.argv[1], '--no-reboot', '64', program]
+        cmd = [args[0], '--no-reboot', '64', program]
     try:
         p = subprocess.run(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                            timeout=TIMEOUT, check=False)
@@ -32,6 +37,9 @@ def main():
         return 1
     text = p.stdout.decode(errors='replace')
     print(text, end='')
+    if status is not None:
+        print(f"{'ok' if p.returncode == status else 'not ok'} - exit status {p.returncode}, wanted {status}")
+        return 0 if p.returncode == status else 1
     good = 'SUMMARY PASS' in text and '\nnot ok' not in text
     if not qemu and p.returncode != 0:
         print(f'not ok - exit status {p.returncode}')
