@@ -156,6 +156,19 @@ static void drop_block(struct soft_engine *e, struct block *b)
 		remove_from(&code_page(e, b->phys2)->blocks2, b, true);
 }
 
+/*
+ * The other page of a block that straddles two. Its granules may stay a
+ * superset; to count them again for each of many blocks would take for ever.
+ */
+static void page_forget(struct soft_engine *e, uint64_t phys)
+{
+	int64_t i = ram_page(e, phys);
+	const struct code_page *p = e->code_pages[i];
+
+	if (p && !p->blocks && !p->blocks2)
+		e->code_pages[i] = NULL;
+}
+
 /* What is left of a page's blocks decides whether it stays protected. */
 static void page_recount(struct soft_engine *e, uint64_t phys)
 {
@@ -198,7 +211,7 @@ bool block_invalidate(struct soft_engine *e, uint64_t phys, unsigned len, const 
 		e->vcpu->stats.invalidations++;
 		drop_block(e, b);
 		if (b->phys2 != ~0ull)
-			page_recount(e, b->phys2);
+			page_forget(e, b->phys2);
 	}
 	for (b = p->blocks2; b; b = next) {
 		next = b->page2_next;
@@ -207,7 +220,7 @@ bool block_invalidate(struct soft_engine *e, uint64_t phys, unsigned len, const 
 		hit |= b == current;
 		e->vcpu->stats.invalidations++;
 		drop_block(e, b);
-		page_recount(e, b->phys);
+		page_forget(e, b->phys);
 	}
 	page_recount(e, phys);
 	return hit;

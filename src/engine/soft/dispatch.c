@@ -42,6 +42,15 @@ void jc_flush_local(struct soft_vcpu *v)
 			jc_flush(v, (enum tlb_view)i);
 }
 
+/* Jump caches hold blocks of one mode word. */
+static void jc_set_mode(struct soft_vcpu *v, enum tlb_view view, uint32_t mode)
+{
+	if (v->jc_mode[view] == mode)
+		return;
+	jc_flush(v, view);
+	v->jc_mode[view] = mode;
+}
+
 static void jc_insert(struct soft_vcpu *v, enum tlb_view view, uint64_t lin, uint64_t host, bool global)
 {
 	uint32_t i = jc_index(lin);
@@ -197,7 +206,7 @@ static struct block *find_block(struct soft_vcpu *v, uint64_t lin, uint32_t mode
 	struct soft_cpu *c = &v->c;
 	struct soft_engine *e = c->engine;
 	uint64_t phys, phys2 = ~0ull, page_va = lin & PAGE_MASK;
-	bool absolute, need_second;
+	bool absolute, need_second, second_global;
 	struct block *b;
 
 	*fatal = false;
@@ -223,8 +232,10 @@ static struct block *find_block(struct soft_vcpu *v, uint64_t lin, uint32_t mode
 		}
 	}
 	/* The first instruction reaches into the next page. */
-	if (mmu_translate_code(v, page_va + PAGE_SIZE, &phys2, &(bool){ false }))
+	if (mmu_translate_code(v, page_va + PAGE_SIZE, &phys2, &second_global))
 		return NULL;
+	*global = *global && second_global;
+	absolute = absolute && second_global;
 	if (ram_page(e, phys2) < 0) {
 		c->fault = (struct soft_fault){ .vector = VEC_UD };
 		return NULL;
@@ -308,10 +319,9 @@ static uint64_t next_block(struct soft_vcpu *v, bool *fatal)
 	}
 	c->sysflags &= ~FLAG_RF; /* matters for breakpoints only */
 
-	if (v->jc_mode[view] != mode) {
-		jc_flush(v, view);
-		v->jc_mode[view] = mode;
-	}
+	jc_set_mode(v, view, mode);
+	if (mode & MODE_SMAP) /* STAC and CLAC go over to the other supervisor view without coming here */
+		jc_set_mode(v, view == VIEW_KERNEL ? VIEW_KERNEL_AC : VIEW_KERNEL, mode ^ MODE_AC);
 	i = jc_index(lin);
 	if (!v->link_from && v->jc[view].tag[i] == lin) {
 		v->x11 = lin;
@@ -453,8 +463,10 @@ static enum after access_slow(struct soft_vcpu *v, const struct block *b, const 
 	v->leave_behind = false;
 trampoline:
 	if (!store_trampoline(v, d, pc)) {
-		/* No room: start the instruction again in an empty cache. */
+		/* No room: start the instruction again in an empty cache, as if nothing had been. */
 		c->s.rip = block_rip(v, b, d->off);
+		c->s.int_shadow |= v->shadow_step;
+		v->faulted = true;
 		e->flush_wanted = true;
 		return DISPATCH;
 	}

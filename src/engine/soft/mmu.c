@@ -545,7 +545,8 @@ int mmu_translate_code(struct soft_vcpu *v, uint64_t lin, uint64_t *phys, bool *
 	if (walk(c, lin, MEM_EXEC, &w))
 		return -1;
 	*phys = w.phys;
-	*global = w.global && !w.user;
+	/* mmu_invlpg() relies on the upper half, where kernels live. */
+	*global = w.global && !w.user && lin >> 63;
 	e->tag = lin & PAGE_MASK;
 	e->phys = w.phys & PAGE_MASK;
 	e->generation = v->itlb_generation;

@@ -127,6 +127,7 @@ int signal_thread_enter(struct signal_thread *t, void *gs, struct signal_target 
 	unsigned long min = getauxval(AT_MINSIGSTKSZ);
 	stack_t ss = { 0 };
 	sigset_t set;
+	int err;
 
 	t->stack_size = 65536 + (min > 4096 ? min : 4096);
 	t->stack_size = (t->stack_size + 4095) & ~4095ul;
@@ -137,8 +138,7 @@ int signal_thread_enter(struct signal_thread *t, void *gs, struct signal_target 
 	ss.ss_size = t->stack_size;
 	ss.ss_flags = (int)SS_AUTODISARM;
 	if (sigaltstack(&ss, NULL)) {
-		int err = -errno;
-
+		err = -errno;
 		munmap(t->stack, t->stack_size);
 		return err;
 	}
@@ -148,7 +148,10 @@ int signal_thread_enter(struct signal_thread *t, void *gs, struct signal_target 
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 	t->old_gs = get_gs();
 	current_target = target;
-	return set_gs((unsigned long)(uintptr_t)gs);
+	err = set_gs((unsigned long)(uintptr_t)gs);
+	if (err)
+		signal_thread_leave(t);
+	return err;
 }
 
 void signal_thread_leave(struct signal_thread *t)

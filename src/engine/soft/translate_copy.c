@@ -220,7 +220,8 @@ static void emit_redirected(struct xlat *x, unsigned base, const uint8_t map[16]
 		e8(o, 0x66);
 	while (i < modrm_at &&
 	       (is_segment_prefix(b[i]) || is_other_prefix(b[i]) || b[i] == 0x67 || is_idle_rex(x, b + i))) {
-		if (is_other_prefix(b[i]) && (b[i] != 0x66 || size == SIZE_AS_IS))
+		/* Once each, or an instruction full of them would grow beyond 15 bytes by its REX. */
+		if (is_other_prefix(b[i]) && (b[i] != 0x66 || size == SIZE_AS_IS) && !memchr(b, b[i], i))
 			e8(o, b[i]);
 		i++;
 	}

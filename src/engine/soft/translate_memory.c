@@ -119,10 +119,14 @@ void emit_effective(struct xlat *x, const ZydisDecodedOperand *mem, int32_t extr
 {
 	struct emitter *o = x->o;
 	unsigned width = x->in->zi.address_width;
-	int64_t disp = (mem->mem.disp.has_displacement ? mem->mem.disp.value : 0) + extra;
+	int64_t disp = mem->mem.disp.has_displacement ? mem->mem.disp.value : 0;
 	unsigned base, index;
 	bool w = width == 64;
 
+	if (disp + extra == (int32_t)(disp + extra)) {
+		disp += extra;
+		extra = 0;
+	}
 	if (mem->mem.base == ZYDIS_REGISTER_RIP || mem->mem.base == ZYDIS_REGISTER_EIP) {
 		emit_page_address(x, SCRATCH0, (int64_t)x->in->off + x->in->len + disp);
 		if (!w)
@@ -150,6 +154,8 @@ void emit_effective(struct xlat *x, const ZydisDecodedOperand *mem, int32_t extr
 		emit_mem(o, w, 0x8d, SCRATCH0, base, index, mem->mem.scale ? mem->mem.scale : 1,
 			 (int32_t)disp);
 	}
+	if (extra)
+		emit_lea(o, w, SCRATCH0, SCRATCH0, extra);
 	if (width == 16) {
 		e8(o, 0x45); /* movzx r11d, r11w */
 		e8(o, 0x0f);
