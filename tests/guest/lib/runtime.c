@@ -218,12 +218,14 @@ void reset_idt(void)
 
 u64 alloc_aligned(u64 size)
 {
-	u64 pa;
+	u64 pa, to;
 
 	next_free = (next_free + size - 1) & ~(size - 1);
 	pa = next_free;
 	next_free += size;
-	__asm__ volatile("rep stosq" ::"D"(pa), "c"(size / 8), "a"(0ull) : "memory");
+	to = pa;
+	size /= 8;
+	__asm__ volatile("rep stosq" : "+D"(to), "+c"(size) : "a"(0ull) : "memory");
 	return pa;
 }
 

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a translator's caches must not remember, and what must not be mistaken
+ * for an entry of theirs: addresses that look like empty entries, pages that
+ * were remapped after a cache overflowed, modes that change without a jump,
+ * code that straddles pages, the shadow of STI at the end of a page.
+ *
+ * Most of these were bugs once, found by a reviewer or by tests/diff.
+ */
+#include "lib/guest.h"
+
+#define VA   0x4000000000ull /* PML4 entry 0, behind the identity map */
+#define APIC 0xfee00000ull
+#define VEC  0x40
+
+typedef u64 fn(void);
+
+/* Calls @va by a pointer that the compiler cannot see through. */
+static u64 call(u64 va)
+{
+	fn *volatile f = (fn *)va;
+
+	return f();
+}
+
+/* mov $v, %eax; ret */
+static void return_code(u64 pa, u8 v)
+{
+	volatile u8 *p = phys(pa);
+
+	p[0] = 0xb8;
+	p[1] = v;
+	p[2] = p[3] = p[4] = 0;
+	p[5] = 0xc3;
+}
+
+static void retarget(u64 *pte, u64 pa)
+{
+	*pte = (*pte & ~0x000ffffffffff000ull) | pa;
+}
+
+/* ---- addresses ---- */
+
+USER_CODE(u_jump, "jmp *%rax; int3");
+USER_CODE(u_read, "mov (%rax), %ecx; int3");
+USER_CODE(u_write, "mov %ecx, (%rax); int3");
+USER_CODE(u_ret, "push %rax; ret");
+
+static void not_canonical(void)
+{
+	static const u64 bad[] = {
+		0x8000000000000000, 0x8000000000000001, 0x8000000000000002, 0x8000000000000008,
+		0x8000000000001000, 0x8000000000001001, 0x8000000000000ff8, 0x0001000000000000,
+		0xfffefffffffff000, 0x7fffffffffffffff,
+	};
+
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		static const char *const code[] = { u_jump, u_ret, u_read, u_write };
+		bool good = true;
+
+		for (unsigned k = 0; k < 4; k++) {
+			struct regs r = user_regs(code[k]);
+
+			r.gpr[RAX] = bad[i];
+			run_frame(&r);
+			good &= trap.vec == 13 && trap.err == 0;
+		}
+		ok(good, "jump, return, read and write at %x: #GP", bad[i]);
+	}
+}
+
+/* ---- remapping ---- */
+
+static void remap_after_overflow(unsigned pages)
+{
+	u64 x = alloc_page(), y = alloc_page(), z = alloc_page(), w = alloc_page();
+	u64 *pte = map_page(VA, x, PTE_P | PTE_W);
+	volatile u8 sum = 0;
+
+	return_code(x, 1);
+	return_code(y, 2);
+	return_code(z, 3);
+	map_page(VA + 0x100000, z, PTE_P | PTE_W);
+	map_page(VA + 0x200000, z, PTE_P | PTE_W);
+	*(volatile u8 *)(VA + 0x100000) = 0xb8;
+	*(volatile u8 *)(VA + 0x200000) = 0xb8;
+	ok(call(VA) == 1 && call(VA) == 1, "code at its first place");
+	/* more translations than any table of a TLB's contents is likely to hold */
+	for (u64 i = 0; i < pages; i++)
+		map_page(VA + 0x10000000 + i * 4096, w, PTE_P | PTE_W);
+	for (u64 i = 0; i < pages; i++)
+		sum += *(volatile u8 *)(VA + 0x10000000 + i * 4096);
+	ok(call(VA + 0x100000) == 3, "code on a page that was written through two addresses");
+	retarget(pte, y);
+	invlpg(VA);
+	ok(call(VA) == 2, "remapped behind %d other pages", (u64)pages);
+}
+
+/* A jumps to the next page, which is then remapped. */
+static void remap_target(u64 base, u64 global)
+{
+	u64 x = alloc_page(), y = alloc_page(), z = alloc_page();
+	volatile u8 *j = phys(z);
+	u64 *pte;
+
+	return_code(x, 1);
+	return_code(y, 2);
+	j[0] = 0xe9; /* jmp base + 4096 */
+	j[1] = 0xfb;
+	j[2] = 0x0f;
+	j[3] = j[4] = 0;
+	map_page(base, z, PTE_P | PTE_W | global);
+	pte = map_page(base + 4096, x, PTE_P | PTE_W | global);
+	ok(call(base) == 1 && call(base) == 1 && call(base) == 1, "jump to the next page");
+	retarget(pte, y);
+	invlpg(base + 4096);
+	ok(call(base) == 2, "the same after INVLPG of the target, at %x%s", base, global ? ", global" : "");
+	if (global)
+		return;
+	retarget(pte, x);
+	flush_tlb();
+	ok(call(base) == 1, "and after MOV to CR3");
+}
+
+static void huge_page(void)
+{
+	u64 pd = alloc_page(), big = alloc_aligned(4 << 20);
+	volatile u64 *through = (volatile u64 *)(VA + (1ull << 30) + big);
+	u64 *e;
+	u32 r[4];
+
+	cpuid(0x80000001, 0, r);
+	if (!(r[3] >> 26 & 1)) {
+		skip("no 1G pages");
+		return;
+	}
+	map_page(VA + (1ull << 30), 0, 0);
+	e = pte_of(VA + (1ull << 30), 2);
+	*e = 0 | PTE_P | PTE_W | PTE_PS;
+	flush_tlb();
+	*(volatile u64 *)phys(big) = 111;
+	*(volatile u64 *)phys(big + (2 << 20)) = 222;
+	ok(*through == 111, "through a 1G page");
+	((u64 *)phys(pd))[big >> 21] = (big + (2 << 20)) | PTE_P | PTE_W | PTE_PS;
+	*e = pd | PTE_P | PTE_W;
+	invlpg(VA + (1ull << 30)); /* another 2M of it */
+	ok(*through == 222, "INVLPG anywhere in a 1G page flushes all of it");
+	*e = 0;
+	flush_tlb();
+}
+
+/* ---- straddling ---- */
+
+static void straddling(void)
+{
+	u64 p = alloc_page(), q = alloc_page(), q2 = alloc_page();
+	volatile u8 *a = (volatile u8 *)(VA + 0x300000);
+	struct regs r = kernel_regs((const void *)(VA + 0x300fff));
+	u64 *pte;
+
+	map_page(VA + 0x300000, p, PTE_P | PTE_W);
+	pte = map_page(VA + 0x301000, q, PTE_P | PTE_W);
+	a[0xfff] = 0x0f;
+	a[0x1000] = 0x04;
+	a[0x1001] = 0x90;
+	a[0x1002] = 0xcc;
+	run_frame(&r);
+	expect_trap("undefined instruction across two pages", 6, 0);
+	a[0x1000] = 0x31; /* RDTSC */
+	run_frame(&r);
+	expect_trap("the second page makes RDTSC of it", 3, 0);
+	*(volatile u8 *)phys(q2) = 0x0b; /* UD2 */
+	retarget(pte, q2);
+	invlpg(VA + 0x301000);
+	run_frame(&r);
+	expect_trap("another second page makes UD2 of it", 6, 0);
+	*(volatile u8 *)phys(q2) = 0x31;
+	*(volatile u8 *)phys(q2 + 1) = 0xcc;
+	run_frame(&r);
+	expect_trap("which is changed through another address", 3, 0);
+}
+
+/* ---- modes ---- */
+
+static volatile unsigned nm;
+
+static void on_nm(struct regs *r)
+{
+	nm++;
+	__asm__ volatile("clts");
+}
+
+KERNEL_CODE(k_sse, "movups %xmm0, %xmm0; ret");
+KERNEL_CODE(k_stac_call, "stac; nop; call *%rdi; clac; ret");
+KERNEL_CODE(k_plain_call, "nop; call *%rdi; ret");
+
+static void modes(void)
+{
+	void (*volatile stac_call)(const void *) = (void (*)(const void *))k_stac_call;
+	void (*volatile plain_call)(const void *) = (void (*)(const void *))k_plain_call;
+	bool good = true;
+
+	hooks[7] = on_nm;
+	if (has7b(20))
+		write_cr4(read_cr4() | CR4_SMAP);
+	for (unsigned i = 0; i < 12; i++) {
+		bool ts = i & 1;
+
+		if (ts)
+			write_cr0(read_cr0() | CR0_TS);
+		else
+			__asm__ volatile("clts");
+		nm = 0;
+		if (has7b(20) && i % 3)
+			stac_call(k_sse);
+		else
+			plain_call(k_sse);
+		good &= nm == ts;
+		__asm__ volatile("clts");
+	}
+	ok(good, "#NM exactly when CR0.TS is set, also behind STAC");
+	write_cr4(read_cr4() & ~CR4_SMAP);
+	hooks[7] = NULL;
+}
+
+/* ---- the shadow of STI ---- */
+
+static volatile u64 hit_rip;
+
+static void on_interrupt(struct regs *r)
+{
+	hit_rip = *hook_frame(r);
+	*(volatile u32 *)phys(APIC + 0xb0) = 0;
+}
+
+/* sti; nop; nop; cli; ret at @at, entered at @from with an interrupt pending: where is it taken? */
+static u64 sti_at(u64 from, u64 at)
+{
+	static const u8 code[] = { 0xfb, 0x90, 0x90, 0xfa, 0xc3 };
+
+	for (unsigned i = 0; i < sizeof(code); i++)
+		((volatile u8 *)at)[i] = code[i];
+	hit_rip = 0;
+	*(volatile u32 *)phys(APIC + 0x300) = 0x40000 | VEC;
+	call(from);
+	return hit_rip - at;
+}
+
+static void shadows(void)
+{
+	u64 p = alloc_aligned(0x4000);
+
+	hooks[VEC] = on_interrupt;
+	*(volatile u32 *)phys(APIC + 0xf0) = 0x1ff;
+	ok(sti_at(p + 0x100, p + 0x100) == 2, "STI in the middle of a page");
+	ok(sti_at(p + 0xfff, p + 0xfff) == 2, "STI at the end of a page");
+	for (unsigned n = 1; n < 130; n += 1) {
+		u64 from = p + 0x2000;
+
+		for (unsigned i = 0; i < n; i++)
+			((volatile u8 *)from)[i] = 0x90;
+		if (sti_at(from, from + n) != 2) {
+			ok(false, "STI behind %d other instructions: taken at %d", (u64)n,
+			   hit_rip - from - n);
+			return;
+		}
+	}
+	ok(true, "STI behind 1 to 129 other instructions");
+}
+
+void test_main(void)
+{
+	not_canonical();
+	remap_after_overflow(200);
+	remap_after_overflow(20000);
+	remap_target(VA + 0x400000, 0);
+	remap_target(VA + 0x500000, PTE_G);
+	remap_target(0xffffc00000000000, 0);
+	remap_target(0xffffc00000100000, PTE_G);
+	huge_page();
+	straddling();
+	modes();
+	shadows();
+}
