@@ -162,6 +162,7 @@ enum family_id {
 	FAM_PRIV,
 	FAM_FENV,
 	FAM_SMC,
+	FAM_FAR,
 	FAM_MIX,
 	FAM_RAW,
 	FAM_ABSENT,
@@ -173,6 +174,7 @@ enum family_id {
 	FAM_STRING32,
 	FAM_STACK32,
 	FAM_BRANCH32,
+	FAM_FAR32,
 	FAM_MIX32,
 	FAM_RAW32,
 	FAM_COUNT

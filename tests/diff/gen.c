@@ -31,6 +31,7 @@ const struct family families[FAM_COUNT] = {
 	[FAM_PRIV] = F("priv", "privileged instructions at CPL 3", false, 2, 1),
 	[FAM_FENV] = F("fenv", "FNSTENV, FNSAVE, FXSAVE and the like", false, 1, 1),
 	[FAM_SMC] = F("smc", "self-modifying code", false, 3, 3),
+	[FAM_FAR] = F("far", "far transfers between 64-bit and 32-bit code", false, 3, 2),
 	[FAM_MIX] = F("mix", "all of the above, longer", false, 12, 12),
 	[FAM_RAW] = F("raw", "random bytes", false, 1, 2),
 	[FAM_ABSENT] = F("absent", "what the guest is not offered: #UD", false, 1, 1),
@@ -42,6 +43,7 @@ const struct family families[FAM_COUNT] = {
 	[FAM_STRING32] = F("string32", "32-bit code: strings", true, 3, 2),
 	[FAM_STACK32] = F("stack32", "32-bit code: stack", true, 6, 2),
 	[FAM_BRANCH32] = F("branch32", "32-bit code: branches", true, 7, 4),
+	[FAM_FAR32] = F("far32", "the same, beginning in 32-bit code", true, 3, 1),
 	[FAM_MIX32] = F("mix32", "32-bit code: everything", true, 12, 5),
 	[FAM_RAW32] = F("raw32", "32-bit code: random bytes", true, 1, 1),
 };
@@ -294,6 +296,8 @@ static void gen_one(struct generator *g, unsigned family)
 			gen_random(g, rnd_pct(r, 70) ? SPACE_X87 : SPACE_0F, C(FENV));
 		break;
 	case FAM_SMC: gen_smc(g); break;
+	case FAM_FAR:
+	case FAM_FAR32: gen_far(g); break;
 	case FAM_MIX: gen_one(g, mix[rnd_n(r, sizeof(mix))]); break;
 	case FAM_MIX32: gen_one(g, mix32[rnd_n(r, sizeof(mix32))]); break;
 	case FAM_RAW:
@@ -429,7 +433,8 @@ void generate_case(struct generator *g, struct diff_case *c, unsigned family, ui
 	for (unsigned i = 0; i < n && c->ninsns < MAX_INSNS - 10 && c->len < MAX_CODE - 120; i++) {
 		g->last = i == n - 1;
 		gen_one(g, family);
-		if (f->max_insns > 1 && family != FAM_STRING && rnd_pct(r, 4) && g->nfixups < MAX_FIXUPS - 4)
+		if (f->max_insns > 1 && family != FAM_STRING && family != FAM_FAR && family != FAM_FAR32 &&
+		    rnd_pct(r, 4) && g->nfixups < MAX_FIXUPS - 4)
 			gen_branch(g);
 	}
 	gen_resolve_fixups(g);

@@ -71,6 +71,8 @@ void gen_emit(struct generator *g, const uint8_t *b, unsigned n, uint32_t regs_w
 
 /* Appends branches: gen_flow.c. */
 void gen_branch(struct generator *g);
+/* Appends far jumps and returns between 64-bit and 32-bit code. */
+void gen_far(struct generator *g);
 /* Appends code that changes code. */
 void gen_smc(struct generator *g);
 void gen_resolve_fixups(struct generator *g);

@@ -222,6 +222,74 @@ void gen_branch(struct generator *g)
 	}
 }
 
+#define SEL32 0x23
+#define SEL64 0x33
+
+/* A few instructions that both modes decode, or that differ between them. */
+static void mode_probe(struct generator *g)
+{
+	no_label(g);
+	switch (rnd_n(&g->r, 5)) {
+	case 0: EMIT(g, 1, 0x48, 0x40, 0x90); break; /* DEC, INC EAX or idle REX prefixes */
+	case 1: EMIT(g, 0, 0x50); break;
+	case 2: EMIT(g, 0, 0x54, 0x58); break; /* push rsp; pop rax */
+	case 3: EMIT(g, 1, 0x48, 0x8d, 0x44, 0x24, 0x10); break;
+	default: EMIT(g, 0, 0x90);
+	}
+	no_label(g);
+}
+
+static void to_32(struct generator *g)
+{
+	uint32_t target;
+
+	if (rnd_pct(&g->r, 50)) {
+		/* push 0x23; lea rax, [rip+3]; push rax; lretq */
+		EMIT(g, 1, 0x6a, SEL32, 0x48, 0x8d, 0x05, 3, 0, 0, 0, 0x50, 0x48, 0xcb);
+		no_label(g);
+		return;
+	}
+	/* ljmp [rsp-0x40] */
+	target = (uint32_t)(g->c->va + g->c->len + 20);
+	EMIT(g, 0, 0xc7, 0x44, 0x24, 0xc0, (uint8_t)target, (uint8_t)(target >> 8), (uint8_t)(target >> 16),
+	     (uint8_t)(target >> 24), 0xc7, 0x44, 0x24, 0xc4, SEL32, 0, 0, 0, 0xff, 0x6c, 0x24, 0xc0);
+	no_label(g);
+}
+
+static void to_64(struct generator *g)
+{
+	uint32_t target;
+
+	if (rnd_pct(&g->r, 50)) {
+		target = (uint32_t)(g->c->va + g->c->len + 7);
+		EMIT(g, 0, 0xea, (uint8_t)target, (uint8_t)(target >> 8), (uint8_t)(target >> 16),
+		     (uint8_t)(target >> 24), SEL64, 0);
+	} else {
+		/* push 0x33; push target; lret */
+		target = (uint32_t)(g->c->va + g->c->len + 8);
+		EMIT(g, 0, 0x6a, SEL64, 0x68, (uint8_t)target, (uint8_t)(target >> 8),
+		     (uint8_t)(target >> 16), (uint8_t)(target >> 24), 0xcb);
+	}
+	no_label(g);
+}
+
+void gen_far(struct generator *g)
+{
+	if (g->c->ia32) {
+		to_64(g);
+		mode_probe(g);
+		to_32(g);
+		mode_probe(g);
+		return;
+	}
+	to_32(g);
+	mode_probe(g);
+	if (g->last && rnd_pct(&g->r, 30))
+		return; /* ends in 32-bit mode */
+	to_64(g);
+	mode_probe(g);
+}
+
 /* mov size [rip + rel], imm, to be aimed at @at; returns the offset of rel. */
 static uint16_t store_to_code(struct generator *g, unsigned size)
 {
