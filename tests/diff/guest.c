@@ -64,10 +64,9 @@ static uint64_t *table_entry(struct guest *g, uint64_t table, uint64_t va, unsig
 	return &t[va >> (12 + 9 * level) & 511];
 }
 
-/* Maps one page; returns its frame. */
-static uint64_t map_page(struct guest *g, uint64_t va, uint64_t bits)
+static void map_frame(struct guest *g, uint64_t va, uint64_t pa, uint64_t bits)
 {
-	uint64_t table = g->cr3, pa;
+	uint64_t table = g->cr3;
 
 	for (unsigned level = 3; level > 0; level--) {
 		uint64_t *e = table_entry(g, table, va, level);
@@ -76,8 +75,15 @@ static uint64_t map_page(struct guest *g, uint64_t va, uint64_t bits)
 			*e = new_frame(g) | 7;
 		table = *e & ~0xfffull;
 	}
-	pa = new_frame(g);
 	*table_entry(g, table, va, 0) = pa | bits | 1;
+}
+
+/* Maps one page; returns its frame. */
+static uint64_t map_page(struct guest *g, uint64_t va, uint64_t bits)
+{
+	uint64_t pa = new_frame(g);
+
+	map_frame(g, va, pa, bits);
 	return pa;
 }
 
@@ -122,7 +128,8 @@ static void build_tables(struct guest *g)
 
 	g->cr3 = new_frame(g);
 	for (unsigned i = 0; i < CODE_PAGES; i++) {
-		g->code_pa[i] = map_page(g, VA_CODE + i * 4096ull, PTE_U | PTE_W);
+		g->code_pa[i] = map_page(g, VA_CODE + i * 4096ull, PTE_U);
+		map_frame(g, VA_SMC + i * 4096ull, g->code_pa[i], PTE_U | PTE_W);
 		/* Code is also data, for whoever runs into it. */
 		memcpy(guest_range(&g->mem, g->code_pa[i], 4096), g->a->code + i * 4096ul, 4096);
 	}
@@ -321,7 +328,7 @@ static void write_code(struct guest *g)
 		const struct diff_case *c = &g->a->batch->cases[i];
 
 		for (unsigned j = 0; j <= c->len; j++) {
-			uint64_t off = c->va - VA_CODE + j;
+			uint64_t off = code_offset(c) + j;
 			uint8_t *page = guest_range(&g->mem, g->code_pa[off >> 12], 4096);
 
 			page[off & 4095] = c->code[j];

@@ -171,7 +171,7 @@ static unsigned pick_family(const struct diff *d, uint64_t seed)
 
 static void write_code(struct diff *d, const struct diff_case *c)
 {
-	memcpy(d->code + (c->va - VA_CODE), c->code, c->len + 1u);
+	memcpy(d->code + code_offset(c), c->code, c->len + 1u);
 }
 
 /* What a guest must do with an instruction that it is not offered. */
@@ -384,7 +384,8 @@ static bool run_all(struct diff *d)
 			unsigned family = pick_family(d, seed);
 
 			d->family_cases[family]++;
-			generate_case(d->gen, c, family, seed, d->next_va);
+			generate_case(d->gen, c, family, seed,
+				      d->next_va + (family == FAM_SMC ? VA_SMC - VA_CODE : 0));
 			write_code(d, c);
 			d->next_va += c->len + 1u;
 		}

@@ -162,7 +162,7 @@ static bool map_fixed(uint64_t va, uint64_t size)
 
 static bool map_all(const struct worker_args *a)
 {
-	void *code = (void *)(uintptr_t)VA_CODE;
+	void *code = (void *)(uintptr_t)VA_CODE, *smc = (void *)(uintptr_t)VA_SMC;
 
 	if (!map_fixed(VA_DATA, 5 * 4096) || !map_fixed(VA_HIGH, 2 * 4096) || !map_fixed(VA_STACK, 2 * 4096))
 		return false;
@@ -172,7 +172,10 @@ static bool map_all(const struct worker_args *a)
 		    mprotect((void *)(uintptr_t)data_pages[p].va, 4096, PROT_READ) != 0)
 			return false;
 	}
-	return mmap(code, CODE_PAGES * 4096ul, PROT_READ | PROT_WRITE | PROT_EXEC,
+	if (mmap(smc, CODE_PAGES * 4096ul, PROT_READ | PROT_WRITE | PROT_EXEC,
+		 MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_POPULATE, a->code_fd, 0) != smc)
+		return false;
+	return mmap(code, CODE_PAGES * 4096ul, PROT_READ | PROT_EXEC,
 		    MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_POPULATE, a->code_fd, 0) == code;
 }
 
