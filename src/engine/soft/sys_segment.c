@@ -76,6 +76,7 @@ enum soft_next sys_pop_sreg(struct soft_cpu *c, const struct sysop *op)
 enum soft_next sys_load_far(struct soft_cpu *c, const struct sysop *op)
 {
 	unsigned size = op->opsize == 2 ? 2 : 4;
+	enum soft_next next;
 	struct x86_seg new;
 	uint64_t lin, ptr = 0;
 
@@ -86,7 +87,10 @@ enum soft_next sys_load_far(struct soft_cpu *c, const struct sysop *op)
 	    seg_load(c, op->aux, (uint16_t)(ptr >> (size * 8)), &new))
 		return NEXT_FAULT;
 	cpu_set_reg(c, op->reg, size, ptr);
-	return commit_seg(c, op->aux, &new);
+	next = commit_seg(c, op->aux, &new);
+	/* LSS loads the stack pointer as well, so it needs no shadow and has none. */
+	c->s.int_shadow = false;
+	return next;
 }
 
 static void set_zf(struct soft_cpu *c, bool zf)

@@ -118,8 +118,7 @@ static int isa_feature(const ZydisDecodedInstruction *zi)
 	case ZYDIS_ISA_SET_INVPCID: return CPU_INVPCID;
 	case ZYDIS_ISA_SET_LZCNT: return CPU_LZCNT;
 	case ZYDIS_ISA_SET_MOVBE: return CPU_MOVBE;
-	case ZYDIS_ISA_SET_PCLMULQDQ:
-		return zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ? CPU_PCLMUL : CPU_PCLMUL;
+	case ZYDIS_ISA_SET_PCLMULQDQ: return CPU_PCLMUL;
 	case ZYDIS_ISA_SET_POPCNT: return CPU_POPCNT;
 	case ZYDIS_ISA_SET_RDPID: return CPU_RDPID;
 	case ZYDIS_ISA_SET_RDRAND: return CPU_RDRAND;
@@ -248,39 +247,22 @@ static void set_sysop(struct insn *in, enum sysop_id id, bool ends)
 /* #UD and #NM that depend on control registers. True: the instruction became one. */
 static bool check_fpu(const struct xlat *x, struct insn *in)
 {
+	uint32_t undefined = 0, trap = MODE_NOFPU;
+
 	switch (fpu_kind(&in->zi)) {
-	case FPU_X87:
-		if (in->zi.meta.isa_ext == ZYDIS_ISA_EXT_MMX && (x->mode & MODE_EM))
-			set_sysop(in, SYSOP_UD, true);
-		else if (x->mode & MODE_NOFPU)
-			set_sysop(in, SYSOP_NM, true);
-		else
-			return false;
-		return true;
-	case FPU_WAIT:
-		if (!(x->mode & MODE_WAIT_NM))
-			return false;
-		set_sysop(in, SYSOP_NM, true);
-		return true;
-	case FPU_SSE:
-		if (x->mode & (MODE_EM | MODE_NOSSE))
-			set_sysop(in, SYSOP_UD, true);
-		else if (x->mode & MODE_NOFPU)
-			set_sysop(in, SYSOP_NM, true);
-		else
-			return false;
-		return true;
-	case FPU_AVX:
-		if (x->mode & MODE_NOAVX)
-			set_sysop(in, SYSOP_UD, true);
-		else if (x->mode & MODE_NOFPU)
-			set_sysop(in, SYSOP_NM, true);
-		else
-			return false;
-		return true;
-	case FPU_NONE: break;
+	case FPU_NONE: return false;
+	case FPU_X87: undefined = in->zi.meta.isa_ext == ZYDIS_ISA_EXT_MMX ? MODE_EM : 0; break;
+	case FPU_WAIT: trap = MODE_WAIT_NM; break;
+	case FPU_SSE: undefined = MODE_EM | MODE_NOSSE; break;
+	case FPU_AVX: undefined = MODE_NOAVX; break;
 	}
-	return false;
+	if (x->mode & undefined)
+		set_sysop(in, SYSOP_UD, true);
+	else if (x->mode & trap)
+		set_sysop(in, SYSOP_NM, true);
+	else
+		return false;
+	return true;
 }
 
 /* Instructions that C carries out, by mnemonic alone. */
@@ -506,7 +488,6 @@ void insn_classify(const struct xlat *x, struct insn *in)
 		set_sysop(in, SYSOP_UD, true);
 		return;
 	}
-	/* A 256-bit VPCLMULQDQ or VAES under the 128-bit name. */
 	if (check_fpu(x, in))
 		return;
 
@@ -667,10 +648,6 @@ void insn_classify(const struct xlat *x, struct insn *in)
 		set_sysop(in, (enum sysop_id)sysops[i].id, sysops[i].ends);
 		if (zi->mnemonic == ZYDIS_MNEMONIC_STI)
 			in->shadow = true;
-		if (zi->mnemonic == ZYDIS_MNEMONIC_LSS) {
-			in->ends = false;
-			in->shadow = true;
-		}
 		return;
 	}
 	fix_shift_flags(in);
