@@ -123,6 +123,26 @@ static inline void emit_mov32(struct emitter *e, unsigned dst, unsigned src)
 	emit_rr(e, false, 0x8b, dst, src);
 }
 
+/* movzx reg32, reg16 of the same register */
+static inline void emit_zext16(struct emitter *e, unsigned reg)
+{
+	if (reg >= 8)
+		emit_rex(e, false, reg, 0, reg);
+	e8(e, 0x0f);
+	e8(e, 0xb7);
+	e8(e, 0xc0 | ((reg & 7) << 3) | (reg & 7));
+}
+
+/* @op (5: SHR, 4: SHL) reg32, @n */
+static inline void emit_shift32(struct emitter *e, unsigned op, unsigned reg, unsigned n)
+{
+	if (reg >= 8)
+		e8(e, 0x41);
+	e8(e, 0xc1);
+	e8(e, 0xc0 | (op << 3) | (reg & 7));
+	e8(e, n);
+}
+
 /* The shortest way to put @v into @reg without touching flags. */
 static inline void emit_mov_imm(struct emitter *e, unsigned reg, uint64_t v)
 {

@@ -442,10 +442,7 @@ void emit_xlat(struct xlat *x)
 	e8(o, 0xd8);
 	emit_rr(o, in->zi.address_width == 64, 0x03, SCRATCH0, REG_RBX);
 	if (in->zi.address_width == 16) {
-		e8(o, 0x45);
-		e8(o, 0x0f);
-		e8(o, 0xb7);
-		e8(o, 0xdb);
+		emit_zext16(o, SCRATCH0);
 	}
 	emit_segment(x, segment_override(in, SEG_DS), 1, false);
 	emit_access(x, 1, ACCESS_READ);
@@ -492,10 +489,7 @@ void emit_bitstring(struct xlat *x)
 	e8(o, shift);
 	emit_mem(o, w, 0x8d, SCRATCH0, SCRATCH0, SCRATCH1, size, 0);
 	if (in->zi.address_width == 16) {
-		e8(o, 0x45);
-		e8(o, 0x0f);
-		e8(o, 0xb7);
-		e8(o, 0xdb);
+		emit_zext16(o, SCRATCH0);
 	}
 	emit_segment(x, segment_number(mem->mem.segment), size, write);
 	emit_access(x, size, access_kind(in, mem));

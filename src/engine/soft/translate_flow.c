@@ -43,6 +43,8 @@ static bool linkable(const struct xlat *x, int64_t target)
 	return !cross || x->absolute;
 }
 
+#define JMP_GS_LEN 9 /* of the indirect jump there */
+
 /*
  * Through the jump cache to the linear address in R11. RFLAGS is free. @undo:
  * what the instruction has taken from RSP so far.
@@ -60,37 +62,23 @@ static void emit_jump_cache(struct xlat *x, int32_t undo)
 	e8(o, 0x69);
 	e8(o, 0xd3);
 	e32(o, JC_MULT);
-	e8(o, 0x41); /* shr r10d, JC_SHIFT */
-	e8(o, 0xc1);
-	e8(o, 0xea);
-	e8(o, JC_SHIFT);
+	emit_shift32(o, 5, SCRATCH1, JC_SHIFT);
 	emit_gs_index8(o, true, 0x3b, SCRATCH0, SCRATCH1, base + (uint32_t)offsetof(struct jump_cache, tag));
-	/* jne miss */
-	e8(o, 0x0f);
+	e8(o, 0x0f); /* jne miss */
 	e8(o, 0x85);
-	if (o == &x->hot) {
-		uint32_t stub = cache_off(x, x->cold.p);
-
-		emit_rel32(x, stub);
-		x->o = &x->cold;
-		emit_leave(x, DESC_JUMP, 0)->jump.undo = undo;
-		x->o = o;
-		e8(o, 0x65); /* jmp gs:[r10*8 + host] */
-		e8(o, 0x42);
-		e8(o, 0xff);
-		e8(o, 0x24);
-		e8(o, 0xd5);
-		e32(o, base + (uint32_t)offsetof(struct jump_cache, host));
-	} else {
-		e32(o, 9); /* over the jump */
-		e8(o, 0x65);
-		e8(o, 0x42);
-		e8(o, 0xff);
-		e8(o, 0x24);
-		e8(o, 0xd5);
-		e32(o, base + (uint32_t)offsetof(struct jump_cache, host));
-		emit_leave(x, DESC_JUMP, 0)->jump.undo = undo;
-	}
+	if (o == &x->hot)
+		emit_rel32(x, cache_off(x, x->cold.p));
+	else
+		e32(o, JMP_GS_LEN); /* right behind the jump */
+	e8(o, 0x65);                /* jmp gs:[r10*8 + host] */
+	e8(o, 0x42);
+	e8(o, 0xff);
+	e8(o, 0x24);
+	e8(o, 0xd5);
+	e32(o, base + (uint32_t)offsetof(struct jump_cache, host));
+	x->o = &x->cold;
+	emit_leave(x, DESC_JUMP, 0)->jump.undo = undo;
+	x->o = o;
 }
 
 /* R11 = the instruction pointer value of page offset @target. */
@@ -104,10 +92,7 @@ static void emit_target(struct xlat *x, int64_t target)
 			emit_mov32(x->o, SCRATCH0, SCRATCH0);
 		if (x->in->zi.operand_width == 16 && !(x->mode & MODE_CS32) &&
 		    (target < 0 || target >= 65536)) {
-			e8(x->o, 0x45);
-			e8(x->o, 0x0f);
-			e8(x->o, 0xb7);
-			e8(x->o, 0xdb);
+			emit_zext16(x->o, SCRATCH0);
 		}
 	}
 }
@@ -297,10 +282,7 @@ static void emit_stack_address(struct xlat *x, int32_t disp, unsigned size, bool
 	else
 		emit_mov(o, SCRATCH0, REG_RSP);
 	if (sw == 2) {
-		e8(o, 0x45);
-		e8(o, 0x0f);
-		e8(o, 0xb7);
-		e8(o, 0xdb);
+		emit_zext16(o, SCRATCH0);
 	}
 	emit_segment(x, SEG_SS, size, write);
 }
@@ -466,10 +448,7 @@ void emit_leave_insn(struct xlat *x)
 	else
 		emit_mov32(o, SCRATCH0, REG_RBP);
 	if (sw == 2) {
-		e8(o, 0x45);
-		e8(o, 0x0f);
-		e8(o, 0xb7);
-		e8(o, 0xdb);
+		emit_zext16(o, SCRATCH0);
 	}
 	emit_segment(x, SEG_SS, size, false);
 	emit_access(x, size, ACCESS_READ);
@@ -546,10 +525,7 @@ void emit_jump_indirect_insn(struct xlat *x)
 			emit_mov32(o, SCRATCH0, reg);
 	}
 	if (size == 2) {
-		e8(o, 0x45);
-		e8(o, 0x0f);
-		e8(o, 0xb7);
-		e8(o, 0xdb);
+		emit_zext16(o, SCRATCH0);
 	}
 	emit_jump_cache(x, call ? (int32_t)size : 0);
 }

@@ -34,25 +34,16 @@ static void emit_load8(struct emitter *o, unsigned reg, uint32_t disp)
 	e32(o, disp);
 }
 
-static void emit_shl(struct emitter *o, unsigned reg, unsigned n)
-{
-	if (reg >= 8)
-		e8(o, 0x41);
-	e8(o, 0xc1);
-	e8(o, 0xe0 | (reg & 7));
-	e8(o, n);
-}
-
 /* R10 = RFLAGS as PUSHF shows it. All flags are in memory. */
 static void emit_rflags(struct emitter *o)
 {
 	emit_load8(o, SCRATCH1, VOFF(c.aflags) + 1);
 	emit_gs(o, false, 0x0b, SCRATCH1, VOFF(c.sysflags));
 	emit_load8(o, SCRATCH0, VOFF(c.iflag));
-	emit_shl(o, SCRATCH0, 9);
+	emit_shift32(o, 4, SCRATCH0, 9);
 	emit_rr(o, false, 0x0b, SCRATCH1, SCRATCH0);
 	emit_load8(o, SCRATCH0, VOFF(c.aflags));
-	emit_shl(o, SCRATCH0, 11);
+	emit_shift32(o, 4, SCRATCH0, 11);
 	emit_rr(o, false, 0x0b, SCRATCH1, SCRATCH0);
 	e8(o, 0x41); /* and r10d, ~(RF | VM) */
 	e8(o, 0x81);

@@ -157,10 +157,7 @@ void emit_effective(struct xlat *x, const ZydisDecodedOperand *mem, int32_t extr
 	if (extra)
 		emit_lea(o, w, SCRATCH0, SCRATCH0, extra);
 	if (width == 16) {
-		e8(o, 0x45); /* movzx r11d, r11w */
-		e8(o, 0x0f);
-		e8(o, 0xb7);
-		e8(o, 0xdb);
+		emit_zext16(o, SCRATCH0);
 	}
 }
 
@@ -209,10 +206,7 @@ void emit_access(struct xlat *x, unsigned size, enum access_kind kind)
 	host += (uint32_t)(view * sizeof(struct tlb_view_table));
 
 	emit_mov32(o, SCRATCH1, SCRATCH0);
-	e8(o, 0x41); /* shr r10d, 12 */
-	e8(o, 0xc1);
-	e8(o, 0xea);
-	e8(o, 12);
+	emit_shift32(o, 5, SCRATCH1, PAGE_SHIFT);
 	emit_gs_index8(o, true, 0x2b, SCRATCH0, SCRATCH1, tag);
 	e8(o, 0x49); /* cmp r11, 4096 - size */
 	e8(o, 0x81);
