@@ -29,6 +29,7 @@ struct translator *translator_create(struct soft_engine *e)
 	if (!t)
 		return NULL;
 	t->engine = e;
+	classify_create(t);
 	ZydisDecoderInit(&t->decoder[0], ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16);
 	ZydisDecoderInit(&t->decoder[1], ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
 	ZydisDecoderInit(&t->decoder[2], ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);

@@ -103,6 +103,7 @@ struct translator {
 	struct insn insns[BLOCK_MAX_INSNS];
 	struct block_exit spare_exit;
 	struct insn peek_insn;
+	uint8_t sysop_entry[ZYDIS_MNEMONIC_MAX_VALUE + 1];   /* index + 1 in the table of system operations */
 	uint8_t hidden_memory[ZYDIS_MNEMONIC_MAX_VALUE + 1]; /* enum hidden, by mnemonic */
 	struct peek peeks[PEEK_SIZE];
 };
@@ -142,6 +143,8 @@ static inline bool is_code64(const struct xlat *x)
 }
 
 /* translate_classify.c */
+/* Once for each translator. */
+void classify_create(struct translator *t);
 void insn_classify(const struct xlat *x, struct insn *in);
 void sysop_fill(const struct xlat *x, const struct insn *in, struct sysop *op);
 const ZydisDecodedOperand *insn_memory(const struct insn *in);

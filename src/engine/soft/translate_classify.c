@@ -394,6 +394,15 @@ static const struct {
 	{ ZYDIS_MNEMONIC_UD2, SYSOP_UD, true },
 };
 
+#define SYSOPS (sizeof(sysops) / sizeof(sysops[0]))
+_Static_assert(SYSOPS < 255, "sysop_entry[] has a byte for each");
+
+void classify_create(struct translator *t)
+{
+	for (unsigned i = 0; i < SYSOPS; i++)
+		t->sysop_entry[sysops[i].mnemonic] = (uint8_t)(i + 1);
+}
+
 static bool is_segment_class(const ZydisDecodedOperand *op)
 {
 	return op->type == ZYDIS_OPERAND_TYPE_REGISTER &&
@@ -464,6 +473,7 @@ static void fix_shift_flags(struct insn *in)
 void insn_classify(const struct xlat *x, struct insn *in)
 {
 	const ZydisDecodedInstruction *zi = &in->zi;
+	unsigned entry;
 	int feature;
 
 	in->class = CLASS_COPY;
@@ -642,10 +652,9 @@ void insn_classify(const struct xlat *x, struct insn *in)
 		in->class = CLASS_NOP;
 		return;
 	}
-	for (unsigned i = 0; i < sizeof(sysops) / sizeof(sysops[0]); i++) {
-		if (sysops[i].mnemonic != zi->mnemonic)
-			continue;
-		set_sysop(in, (enum sysop_id)sysops[i].id, sysops[i].ends);
+	entry = x->t->sysop_entry[zi->mnemonic];
+	if (entry) {
+		set_sysop(in, (enum sysop_id)sysops[entry - 1].id, sysops[entry - 1].ends);
 		if (zi->mnemonic == ZYDIS_MNEMONIC_STI)
 			in->shadow = true;
 		return;
