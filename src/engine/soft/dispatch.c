@@ -627,7 +627,10 @@ static enum after handle(struct soft_vcpu *v, const struct desc *d, uint64_t *pc
 			return fault_at(v, b, d);
 		}
 		return DISPATCH;
-	case DESC_POLL: c->s.rip = block_rip(v, b, d->off); return DISPATCH;
+	case DESC_POLL:
+		c->s.rip = block_rip(v, b, d->off);
+		v->faulted = true; /* nothing was executed: no single-step trap */
+		return DISPATCH;
 	case DESC_EXIT: {
 		struct block_exit *x = meta_at(e, d->exit.exit);
 		uint64_t lin = (b->absolute ? b->page_va : v->vbase) + (uint64_t)(int64_t)x->target;

@@ -19,7 +19,7 @@
 #include "engine/soft/emit.h"
 #include "engine/soft/sysop.h"
 
-#define BLOCK_MAX_INSNS 64
+#define BLOCK_MAX_INSNS 24
 #define BLOCK_MAX_HOST  24576 /* bytes of hot, and of cold, code that one block may need */
 
 /* Scratch registers of translated code; the guest's live in vcpu.c.s.regs[]. */
