@@ -91,12 +91,13 @@ struct diff_case {
 	uint64_t va; /* where the code stands */
 	uint8_t family;
 	uint8_t image;
-	bool ia32;      /* compatibility mode */
-	bool flush;     /* flush the guest's TLB first */
-	bool expect_ud; /* not offered to the guest: #UD at the last instruction, whatever the host says */
-	bool loose_cr2; /* CR2 may be any byte of the right page */
-	bool maskmov;   /* has a MASKMOV: whether masked bytes may fault is up to the CPU */
-	bool any_cr2;   /* CR2 may be anything */
+	bool ia32;        /* compatibility mode */
+	bool flush;       /* flush the guest's TLB first */
+	bool expect_ud;   /* not offered to the guest: #UD at the last instruction, whatever the host says */
+	bool loose_cr2;   /* CR2 may be any byte of the right page */
+	bool undecodable; /* Zydis does not know it, the host CPU may */
+	bool maskmov;     /* has a MASKMOV: whether masked bytes may fault is up to the CPU */
+	bool any_cr2;     /* CR2 may be anything */
 	uint16_t len;
 	uint8_t ninsns;
 	uint16_t insn_off[MAX_INSNS + 1];
@@ -219,8 +220,9 @@ void generate_case(struct generator *g, struct diff_case *c, unsigned family, ui
 /* Shared between the coordinator and its two workers. */
 struct batch {
 	volatile uint32_t count;
-	volatile uint32_t current; /* the case that the working side is at */
-	volatile uint32_t done;    /* cases finished */
+	volatile uint32_t current;    /* the case that the working side is at */
+	volatile uint32_t done;       /* cases finished */
+	volatile uint64_t interrupts; /* delivered to the guest */
 	struct diff_case cases[BATCH];
 	struct outcome native[BATCH], guest[BATCH];
 };
@@ -232,6 +234,7 @@ struct worker_args {
 	uint8_t *code; /* CODE_PAGES pages, shared, as the coordinator wrote them */
 	int code_fd;
 	int cmd_fd, done_fd;
+	bool interrupts;         /* guest: interrupt it all the time */
 	struct outcome *results; /* native or guest half of the batch, or a second native one */
 };
 

@@ -256,7 +256,7 @@ static bool solve(struct generator *g, struct addr *a, uint64_t want, unsigned w
 			return false;
 		a->disp = (int32_t)rem;
 		a->mod = 0;
-		a->rip = !g->c->ia32 && rnd_pct(r, 75);
+		a->rip = !g->c->ia32 && g->c->va >> 32 == 0 && rnd_pct(r, 75);
 		a->absolute = !a->rip;
 		return true;
 	}

@@ -12,6 +12,7 @@
  * We never write to code that may have run: each batch stands on pages that
  * have not been executed before. Only the guest itself does (family smc).
  */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -25,7 +26,7 @@
 #include "diff.h"
 #include "guest_layout.h"
 
-extern const uint8_t diff_stub[], diff_stub_end[], diff_stub_vectors[];
+extern const uint8_t diff_stub[], diff_stub_end[], diff_stub_vectors[], diff_stub_irq[];
 
 #define STUB_BASE  0xffffffff80000000ull
 #define RAM_SIZE   (48ull << 20)
@@ -46,6 +47,7 @@ struct guest {
 	uint8_t *stub_page[STUB_PAGES];
 
 	bool running, stop;
+	volatile bool irq; /* an interrupt is pending */
 	uint32_t next;
 	int image;
 	uint32_t failure[4];
@@ -144,6 +146,7 @@ static void build_tables(struct guest *g)
 	for (unsigned v = 0; v < 32; v++)
 		gate(g->stub_page[1], v, STUB_BASE + (uint64_t)(diff_stub_vectors - diff_stub) + 16 * v,
 		     v == 3 || v == 4 ? 3 : 0);
+	gate(g->stub_page[1], STUB_IRQ, STUB_BASE + (uint64_t)(diff_stub_irq - diff_stub), 0);
 	gdt[8] = 0x67 | (tss & 0xffffff) << 16 | 0x8bull << 40 | (tss >> 24 & 0xff) << 56;
 	gdt[9] = tss >> 32;
 	memcpy(g->stub_page[4], gdt, sizeof(gdt));
@@ -170,7 +173,7 @@ static void initial_state(const struct guest *g, struct x86_state *s)
 	s->seg[SEG_SS] = s->seg[SEG_DS] = s->seg[SEG_ES] = flat(0x18, 0xc093);
 	s->tr = (struct x86_seg){ .sel = 0x40, .attr = 0x8b, .limit = 0x67, .base = STUB_BASE + STUB_TSS };
 	s->gdtr = (struct x86_dtr){ STUB_BASE + STUB_GDT, 127 };
-	s->idtr = (struct x86_dtr){ STUB_BASE + STUB_IDT, 32 * 16 - 1 };
+	s->idtr = (struct x86_dtr){ STUB_BASE + STUB_IDT, 33 * 16 - 1 };
 	s->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG;
 	s->cr3 = g->cr3;
 	s->cr4 = CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE | CR4_FSGSBASE;
@@ -310,12 +313,34 @@ static void tpr_write(void *machine, unsigned cpu, uint8_t tpr)
 
 static bool interrupt_pending(void *machine, unsigned cpu)
 {
-	return false;
+	const struct guest *g = machine;
+
+	return g->irq;
 }
 
 static int interrupt_accept(void *machine, unsigned cpu)
 {
-	return -1;
+	struct guest *g = machine;
+
+	if (!g->irq)
+		return -1;
+	g->irq = false;
+	g->a->batch->interrupts++;
+	return STUB_IRQ;
+}
+
+/* Interrupts at moments that nobody can foresee. */
+static void *interrupter(void *arg)
+{
+	struct guest *g = arg;
+
+	for (unsigned i = 0;; i++) {
+		g->irq = true;
+		g->engine->vcpu_kick(g->vcpu);
+		for (volatile unsigned wait = 0; wait < (i * 2654435761u >> 22); wait++)
+			;
+	}
+	return NULL;
 }
 
 static void halt(void *machine, unsigned cpu)
@@ -344,6 +369,7 @@ static bool run_batch(struct guest *g)
 	g->next = 0;
 	g->running = g->stop = false;
 	e = g->engine->vcpu_run(g->vcpu);
+	write_code(g); /* in case it has changed itself: stray reads find the same on both sides */
 	if (g->failure_words) {
 		fprintf(stderr,
 			"diff: exception %u, error %#x in the guest's stub at %#llx, case %u of the batch\n",
@@ -382,6 +408,7 @@ void guest_worker(const struct worker_args *a)
 	struct guest *g = calloc(1, sizeof(*g));
 	struct engine_config cfg = { .vcpus = 1 };
 	struct x86_state s;
+	pthread_t thread;
 	char byte;
 
 	if (!g || guest_memory_create(&g->mem, RAM_SIZE) < 0) {
@@ -400,6 +427,8 @@ void guest_worker(const struct worker_args *a)
 	bus.machine = g;
 	g->vcpu = g->engine->vcpu_create(g->engine, 0, &bus, &g->cpuid);
 	if (!g->vcpu)
+		_exit(2);
+	if (a->interrupts && pthread_create(&thread, NULL, interrupter, g))
 		_exit(2);
 	initial_state(g, &s);
 	g->engine->vcpu_set_state(g->vcpu, &s);

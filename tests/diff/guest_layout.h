@@ -13,6 +13,7 @@
 #define STUB_PAGES  5
 
 #define STUB_PORT 0x5d1
+#define STUB_IRQ  32 /* the one interrupt vector */
 
 #define USER32_CS 0x23
 #define USER_DS   0x2b

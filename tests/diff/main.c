@@ -35,10 +35,10 @@ struct signature {
 
 struct diff {
 	/* options */
-	uint64_t seed, count;
+	uint64_t seed, count, skip;
 	int family; /* -1: all, by weight */
 	unsigned keep_going;
-	bool self_check, strict;
+	bool self_check, strict, interrupts;
 
 	struct batch *batch;
 	struct data_image *images;
@@ -89,6 +89,7 @@ static bool start_worker(struct diff *d, struct worker *w, worker_fn *fn, struct
 			.images = d->images,
 			.code = d->code,
 			.code_fd = d->code_fd,
+			.interrupts = d->interrupts,
 			.cmd_fd = cmd[0],
 			.done_fd = done[1],
 			.results = results,
@@ -266,6 +267,7 @@ static bool report(struct diff *d, const struct diff_case *c, const char *how)
 	struct batch *saved = malloc(sizeof(*saved));
 	struct diff_case t = *c;
 	char text[sizeof(d->sig[0].text)];
+	bool alone;
 	unsigned s;
 
 	if (!saved)
@@ -276,6 +278,7 @@ static bool report(struct diff *d, const struct diff_case *c, const char *how)
 		minimise(d, &t);
 	else
 		printf("(does not fail alone)\n");
+	alone = still_wrong(d, &t);
 	describe(&t, how, text, sizeof(text));
 	for (s = 0; s < d->nsigs && strcmp(d->sig[s].text, text); s++)
 		;
@@ -284,7 +287,11 @@ static bool report(struct diff *d, const struct diff_case *c, const char *how)
 	if (d->sig[s].count++ < 2) {
 		printf("MISMATCH %llu (%s)\n", (unsigned long long)d->mismatches, text);
 		print_case(&t, stdout);
-		if (still_wrong(d, &t))
+		if (!alone) {
+			unsigned i = (unsigned)(c - d->batch->cases);
+
+			outcomes_equal(c, &saved->native[i], &saved->guest[i], d->strict, stdout);
+		} else if (still_wrong(d, &t))
 			outcomes_equal(&t, &d->batch->native[0], &d->batch->guest[0], d->strict, stdout);
 	}
 	fflush(stdout);
@@ -390,6 +397,8 @@ static bool run_all(struct diff *d)
 			d->next_va += c->len + 1u;
 		}
 		i += n;
+		if (i <= d->skip)
+			continue;
 		if (!run_native(d))
 			return false;
 		if (!compare_batch(d))
@@ -457,10 +466,13 @@ static void usage(FILE *out)
 	fprintf(out, "usage: diff [options]\n"
 		     "  --seed=N        first seed (default 1)\n"
 		     "  --count=N       number of cases (default 100000)\n"
+		     "  --skip=N        do not run the first N of them\n"
+		     "  --skip=N        do not run the first N of them\n"
 		     "  --family=NAME   only this family (default: all)\n"
 		     "  --keep-going=N  stop after N mismatches (default 1)\n"
 		     "  --replay=SEED:VA:FAMILY  one case, as a mismatch names it\n"
 		     "  --self-check    native against native: tests the tester\n"
+		     "  --interrupts    interrupt the guest all the time\n"
 		     "  --print         with --replay: print the case even if it agrees\n"
 		     "families:\n");
 	for (unsigned i = 0; i < FAM_COUNT; i++)
@@ -504,6 +516,7 @@ int main(int argc, char **argv)
 		{ "seed", required_argument, NULL, 's' },   { "count", required_argument, NULL, 'c' },
 		{ "family", required_argument, NULL, 'f' }, { "keep-going", required_argument, NULL, 'k' },
 		{ "replay", required_argument, NULL, 'r' }, { "self-check", no_argument, NULL, 'S' },
+		{ "skip", required_argument, NULL, 'n' },   { "interrupts", no_argument, NULL, 'i' },
 		{ "strict-flags", no_argument, NULL, 'F' }, { "print", no_argument, NULL, 'p' },
 		{ "help", no_argument, NULL, 'h' },         { NULL, 0, NULL, 0 },
 	};
@@ -521,11 +534,13 @@ int main(int argc, char **argv)
 	while ((opt = getopt_long(argc, argv, "h", longopts, NULL)) != -1) {
 		switch (opt) {
 		case 's': d->seed = strtoull(optarg, NULL, 0); break;
+		case 'n': d->skip = strtoull(optarg, NULL, 0); break;
 		case 'c': d->count = strtoull(optarg, NULL, 0); break;
 		case 'k': d->keep_going = (unsigned)strtoul(optarg, NULL, 0); break;
 		case 'r': replay_arg = optarg; break;
 		case 'S': d->self_check = true; break;
 		case 'F': d->strict = true; break;
+		case 'i': d->interrupts = true; break;
 		case 'p': print = true; break;
 		case 'h': usage(stdout); return 0;
 		case 'f':
@@ -556,6 +571,8 @@ int main(int argc, char **argv)
 			printf("  %-10s %10llu, %2llu%% without an exception\n", families[i].name,
 			       (unsigned long long)d->family_cases[i],
 			       (unsigned long long)(100 * d->family_completed[i] / d->family_cases[i]));
+	if (d->interrupts)
+		printf("  %llu interrupts\n", (unsigned long long)d->batch->interrupts);
 	printf("  native vectors:");
 	for (unsigned i = 0; i < 32; i++)
 		if (d->vectors[i])

@@ -10,7 +10,7 @@
 
 	.section .rodata
 	.code64
-	.globl diff_stub, diff_stub_end, diff_stub_vectors
+	.globl diff_stub, diff_stub_end, diff_stub_vectors, diff_stub_irq
 	.balign 16
 diff_stub:
 next_case:
@@ -106,6 +106,20 @@ exception:
 	mov	%fs, OUT_SEGS + 4(%rbx)
 	mov	%gs, OUT_SEGS + 6(%rbx)
 	jmp	next_case
+
+	/* An interrupt: changes a few things and puts them back. */
+	.balign 16
+diff_stub_irq:
+	push	%rax
+	push	%r10
+	mov	$0x1234, %eax
+	lea	(%rsp,%rax), %r10
+	sub	%rax, %r10
+	cmp	%r10, %rsp
+	jne	kernel_exception
+	pop	%r10
+	pop	%rax
+	iretq
 
 	/* The stub itself failed: tell the vector, error code and RIP. */
 kernel_exception:
