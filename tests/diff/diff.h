@@ -52,7 +52,7 @@ static inline bool rnd_pct(struct rng *r, unsigned percent)
 
 /* ---- memory as a case sees it: the same virtual addresses on both sides ---- */
 
-#define VA_CODE    0x20000000ull /* code; fresh addresses for each case */
+#define VA_CODE    0x20000000ull     /* code; fresh addresses for each case */
 #define VA_SMC     0x345620000000ull /* the same memory again, writable: for code that changes itself */
 #define CODE_PAGES 2048u
 #define VA_DATA    0x30000000ull     /* five pages, see layout.c; nothing before and behind */
