@@ -13,6 +13,7 @@
 #define MSR_DEADLINE 0x6e0
 
 static volatile unsigned hits, hits2;
+static bool x2; /* the APIC is in x2APIC mode */
 static volatile u64 hit_rip, hit_rcx, hit_rflags;
 
 static void apic_write(u32 reg, u32 v)
@@ -33,7 +34,10 @@ static void on_timer(struct regs *r)
 	hit_rip = f[0];
 	hit_rflags = f[2];
 	hit_rcx = r->gpr[RCX];
-	apic_write(0xb0, 0);
+	if (x2)
+		wrmsr(0x80b, 0);
+	else
+		apic_write(0xb0, 0);
 }
 
 static void on_second(struct regs *r)
@@ -261,6 +265,50 @@ static void priorities(void)
 	apic_write(0x80, 0);
 }
 
+KERNEL_CODE(k_rdmsr, "rdmsr; int3");
+
+static void x2apic(void)
+{
+	u32 id = apic_read(0x20) >> 24;
+	struct regs r = kernel_regs(k_rdmsr);
+
+	r.gpr[RCX] = 0x802;
+	run_frame(&r);
+	tcg_is_wrong();
+	expect_trap("x2APIC MSR while the APIC is in xAPIC mode: #GP", 13, 0);
+	if (!has1c(21)) {
+		skip("no x2APIC");
+		return;
+	}
+	wrmsr(MSR_APICBASE, rdmsr(MSR_APICBASE) | 0x400);
+	ok(rdmsr(0x802) == id, "x2APIC ID");
+	hits = 0;
+	x2 = true;
+	wrmsr(0x83f, VEC); /* self IPI */
+	ok(rdmsr(0x820 + VEC / 32) >> (VEC % 32) & 1, "x2APIC: self IPI pending");
+	sti();
+	__asm__ volatile("nop");
+	cli();
+	ok(hits == 1, "x2APIC: self IPI delivered");
+	wrmsr(0x83e, 0xb);
+	wrmsr(0x832, VEC);
+	wrmsr(0x838, 100000);
+	sti();
+	ok(wait_hits(2), "x2APIC: timer");
+	cli();
+	r.gpr[RCX] = 0x80e;
+	run_frame(&r);
+	expect_trap("x2APIC: MSR that there is not: #GP", 13, 0);
+	wrmsr(0x808, 0x20);
+	ok(({
+		   u64 v;
+		   __asm__ volatile("mov %%cr8, %0" : "=r"(v));
+		   v;
+	   }) == 2,
+	   "x2APIC: TPR is CR8");
+	wrmsr(0x808, 0);
+}
+
 void test_main(void)
 {
 	hooks[VEC] = on_timer;
@@ -272,4 +320,5 @@ void test_main(void)
 	windows();
 	loops();
 	priorities();
+	x2apic();
 }

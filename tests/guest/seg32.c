@@ -159,6 +159,31 @@ static void limits(void)
 	ok(trap.vec == 3 && trap.gpr[RBX] == base && trap.gpr[RCX] == base, "LES, LFS");
 }
 
+static void local_table(void)
+{
+	static u64 ldt[4] __attribute__((aligned(16)));
+	u32 base = (u32)(uintptr_t)area;
+	u64 at = (uintptr_t)ldt;
+
+	area[0] = 0x1111;
+	area[1] = 0x2222;
+	ldt[1] = descriptor(base + 4, 0xfff, 0x40f3);
+	gdt[22] = descriptor((u32)at, sizeof(ldt) - 1, 0x82);
+	gdt[23] = at >> 32;
+	__asm__ volatile("lldt %w0" ::"r"(22 * 8));
+	run(u_read_ds, 0x0c | 3, 0, 0);
+	ok(trap.vec == 3 && trap.gpr[RAX] == 0x2222, "segment of the LDT");
+	run(u_read_fs, 0x0c | 3, 0, 0);
+	ok(trap.vec == 3 && trap.gpr[RAX] == 0x2222, "FS from the LDT");
+	run(u_read_ds, 0x04 | 3, 0, 0);
+	expect_trap("entry 0 of the LDT is no null selector, but this one is empty", 13, 4);
+	run(u_read_ds, 0x24 | 3, 0, 0);
+	expect_trap("beyond the LDT", 13, 0x24);
+	__asm__ volatile("lldt %w0" ::"r"(0));
+	run(u_read_ds, 0x0c | 3, 0, 0);
+	expect_trap("no LDT again", 13, 0x0c);
+}
+
 static void operations(void)
 {
 	struct regs r;
@@ -254,6 +279,7 @@ static void call_gate(void)
 void test_main(void)
 {
 	limits();
+	local_table();
 	operations();
 	call_gate();
 }
