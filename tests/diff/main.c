@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -552,6 +553,12 @@ int main(int argc, char **argv)
 			break;
 		default: usage(stderr); return 2;
 		}
+	}
+	/* native.c loads the FS and GS bases itself and whole YMM registers. */
+	if (!(getauxval(AT_HWCAP2) & 2) || !__builtin_cpu_supports("avx")) {
+		fprintf(stderr, "diff: skipped: this host lacks FSGSBASE or AVX\n");
+		free(d);
+		return 77;
 	}
 	signal(SIGPIPE, SIG_IGN);
 	if (!set_up(d)) {
