@@ -11,7 +11,7 @@ import collections
 Item = collections.namedtuple("Item", "name quick script")
 ITEMS = []
 
-# What the soft engine does not do, and why: reported, not counted. An item that has become good says so.
+# What the soft engine does not do, and why: such a difference is reported, but not counted.
 KNOWN = {
 	"alignment-check": "the soft engine raises no #AC (no program of a distribution sets AC in user mode)",
 }
