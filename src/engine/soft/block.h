@@ -20,8 +20,8 @@
 #include "engine/soft/vcpu.h"
 #include "memory.h"
 
-#define CODE_CACHE_SIZE (56u << 20) /* documented in README.md and lguest.1 */
-#define CODE_HOT_SIZE   (32u << 20)
+#define CODE_CACHE_SIZE (48u << 20) /* documented in README.md and lguest.1 */
+#define CODE_HOT_SIZE   (28u << 20)
 #define META_SIZE       (96u << 20) /* address space for struct block and friends */
 #define BLOCK_HASH_BITS 17
 #define BLOCK_HASH_SIZE (1u << BLOCK_HASH_BITS)

@@ -73,6 +73,16 @@ static void tlb_clear(struct soft_vcpu *v)
 		tlb_clear_view(&v->tlb[i]);
 	v->log_global.count = v->log_local.count = 0;
 	v->log_global.overflow = v->log_local.overflow = false;
+	for (unsigned view = 0; view < VIEW_COUNT; view++)
+		for (unsigned i = 0; i < TLB_SIZE / 512 / 64; i++)
+			v->tlb_touched[view][i] = 0;
+	v->tlb_touched_count = 0;
+}
+
+/* Is taking back entries one by one not enough? */
+static bool tlb_worn(const struct soft_vcpu *v, bool global)
+{
+	return v->log_local.overflow || (global && v->log_global.overflow) || v->tlb_touched_count > TLB_KEEP;
 }
 
 void mmu_reset(struct soft_vcpu *v)
@@ -110,7 +120,7 @@ void mmu_flush_all(struct soft_cpu *c)
 	struct soft_vcpu *v = to_vcpu(c);
 
 	v->stats.flush_all++;
-	if (v->log_global.overflow || v->log_local.overflow) {
+	if (tlb_worn(v, true)) {
 		mmu_reset(v);
 	} else {
 		log_undo(v, &v->log_global);
@@ -128,7 +138,7 @@ void mmu_flush_nonglobal(struct soft_cpu *c)
 	struct soft_vcpu *v = to_vcpu(c);
 
 	v->stats.flush_nonglobal++;
-	if (v->log_local.overflow)
+	if (tlb_worn(v, false))
 		tlb_clear(v); /* global ones as well, but what is known of code stays */
 	else
 		log_undo(v, &v->log_local);
@@ -481,6 +491,10 @@ static void fill(struct soft_vcpu *v, uint64_t lin, const struct walk *w, unsign
 	uint32_t index = (uint32_t)lin >> PAGE_SHIFT;
 	uint64_t tag = lin & PAGE_MASK;
 
+	if (!w->global && !(v->tlb_touched[view][index >> 15] >> (index >> 9) % 64 & 1)) {
+		v->tlb_touched[view][index >> 15] |= 1ull << (index >> 9) % 64;
+		v->tlb_touched_count++;
+	}
 	if (t->tag_r[index] != tag)
 		log_add(w->global ? &v->log_global : &v->log_local, view, index);
 	t->host[index] = page_host(v->c.engine, page);

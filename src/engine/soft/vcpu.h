@@ -62,6 +62,9 @@ struct tlb_view_table {
 };
 
 /* What has been filled, so that a flush can take it back without a sweep. */
+/* Pieces of 512 entries (12 KiB) that may stay touched over a flush: 12 MiB. */
+#define TLB_KEEP 1024
+
 #define TLB_LOG_SIZE 16384
 struct tlb_log {
 	uint32_t count;
@@ -131,6 +134,12 @@ struct soft_vcpu {
 	uint32_t itlb_generation;
 	struct itlb_entry itlb[ITLB_SIZE];
 	struct tlb_log log_global, log_local;
+	/*
+	 * Which 4 KiB pieces of each table's arrays user pages have touched, and
+	 * how many: address space randomization spreads processes over all of it.
+	 */
+	uint64_t tlb_touched[VIEW_COUNT][TLB_SIZE / 512 / 64];
+	unsigned tlb_touched_count;
 	/* Pages (hashed) that jump caches or cross-page links may lead to; [1]: of the upper half of the address space. */
 	uint64_t code_bloom[2][64];
 	/* Pages of 4 MiB or 1 GiB in use, by linear address >> 30; more than HUGE_PAGES: not all are here */
