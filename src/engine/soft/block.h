@@ -63,7 +63,6 @@ struct block {
 	uint32_t mode;
 	bool absolute;
 	bool invalid;
-	uint16_t guest_len;
 	uint16_t insn_count;
 	uint32_t hot, hot_len; /* cache offsets */
 	uint64_t dep;          /* 64-byte granules of the first page it depends on */

@@ -381,7 +381,6 @@ static bool canonical(uint64_t lin)
 	return (uint64_t)((int64_t)(lin << 16) >> 16) == lin;
 }
 
-/* @seg_ss: the address came through SS, so that #SS is due and not #GP. */
 static int walk(struct soft_cpu *c, uint64_t lin, unsigned how, struct walk *w)
 {
 	bool user = c->cpl == 3 && !(how & MEM_SYSTEM);

@@ -486,7 +486,6 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 	if (!decode_block(&x, need_second))
 		return NULL;
 	last_end = x.t->insns[x.n - 1].off + x.t->insns[x.n - 1].len;
-	b->guest_len = (uint16_t)(last_end - (phys & (PAGE_SIZE - 1)));
 	b->insn_count = (uint16_t)x.n;
 	if (last_end > PAGE_SIZE) {
 		b->phys2 = phys2 & PAGE_MASK;

@@ -104,8 +104,8 @@ struct soft_vcpu {
 	struct soft_cpu c;
 
 	/* ---- written by the thunks and translated code ---- */
-	uint64_t vbase;        /* linear address of the page that the current block lies in */
-	uint64_t x9, x10, x11; /* scratch registers at an exit */
+	uint64_t vbase;    /* linear address of the page that the current block lies in */
+	uint64_t x10, x11; /* scratch registers at an exit */
 	uint64_t spill[4];
 	uint64_t host_rsp;    /* C's stack while translated code runs */
 	uint16_t enter_flags; /* host flags to load on entry, in aflags layout */
