@@ -10,6 +10,18 @@
  */
 #include "engine/soft/block.h"
 
+void *meta_alloc(struct soft_engine *e, size_t size)
+{
+	void *p;
+
+	size = (size + 7) & ~(size_t)7;
+	if (size > META_SIZE - e->meta_next)
+		return NULL;
+	p = e->meta + e->meta_next;
+	e->meta_next += (uint32_t)size;
+	return p;
+}
+
 static uint32_t hash_key(uint64_t phys, uint32_t mode)
 {
 	uint64_t h = (phys ^ ((uint64_t)mode << 40) ^ mode) * 0x9e3779b97f4a7c15ull;
@@ -166,14 +178,13 @@ static void page_forget(struct soft_engine *e, uint64_t phys)
 	const struct code_page *p = e->code_pages[i];
 
 	if (p && !p->blocks && !p->blocks2)
-		e->code_pages[i] = NULL;
+		e->code_pages[i] = NULL; /* its memory goes with the next flush */
 }
 
 /* What is left of a page's blocks decides whether it stays protected. */
 static void page_recount(struct soft_engine *e, uint64_t phys)
 {
-	int64_t i = ram_page(e, phys);
-	struct code_page *p = e->code_pages[i];
+	struct code_page *p = code_page(e, phys);
 	struct block *b;
 
 	if (!p)
@@ -183,23 +194,20 @@ static void page_recount(struct soft_engine *e, uint64_t phys)
 		p->granules |= b->dep;
 	for (b = p->blocks2; b; b = b->page2_next)
 		p->granules |= b->dep2;
-	if (!p->blocks && !p->blocks2)
-		e->code_pages[i] = NULL; /* its memory goes with the next flush */
+	page_forget(e, phys);
 }
 
 bool block_invalidate(struct soft_engine *e, uint64_t phys, unsigned len, const struct block *current)
 {
 	struct code_page *p = code_page(e, phys);
-	unsigned from = phys & (PAGE_SIZE - 1), last = from + len - 1;
+	unsigned from = phys & (PAGE_SIZE - 1);
 	uint64_t mask;
 	struct block *b, *next;
 	bool hit = false;
 
 	if (!p || !len)
 		return false;
-	mask = ~0ull << (from >> 6);
-	if (last < PAGE_SIZE && (last >> 6) < 63)
-		mask &= (2ull << (last >> 6)) - 1;
+	mask = granules(from, from + len);
 	e->vcpu->stats.smc_writes++;
 	if (!(p->granules & mask))
 		return false;

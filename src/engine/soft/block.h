@@ -244,6 +244,20 @@ static inline uint16_t flags_ax_mask(uint32_t f)
 
 /* ---- block.c: fast C ---- */
 
+/* Room in the metadata, or NULL when that is full. */
+void *meta_alloc(struct soft_engine *e, size_t size);
+
+/* The 64-byte granules of a page that bytes [@from, @to) of it lie in. */
+static inline uint64_t granules(unsigned from, unsigned to)
+{
+	unsigned first = from >> 6, last = (to - 1) >> 6;
+	uint64_t m = ~0ull << first;
+
+	if (last < 63)
+		m &= (2ull << last) - 1;
+	return m;
+}
+
 /*
  * The block for this key. When it straddles a page its second physical page has
  * to be compared by the caller, who passes it as @phys2 (~0: any).
@@ -273,8 +287,6 @@ const struct desc *trampoline_at(struct soft_engine *e, uint32_t off);
 void thunks_create(struct soft_engine *e);
 
 /* ---- translate.c: ordinary C ---- */
-/* Room in the metadata, or NULL when that is full. */
-void *meta_alloc(struct soft_engine *e, size_t size);
 struct translator *translator_create(struct soft_engine *e);
 void translator_destroy(struct translator *t);
 /*

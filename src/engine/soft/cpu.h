@@ -165,4 +165,10 @@ static inline bool cpu_long_mode(const struct soft_cpu *c)
 	return c->s.efer & EFER_LMA;
 }
 
+/* 48-bit canonical form (no LA57). */
+static inline bool soft_canonical(uint64_t lin)
+{
+	return (uint64_t)((int64_t)(lin << 16) >> 16) == lin;
+}
+
 #endif

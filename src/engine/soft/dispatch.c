@@ -162,10 +162,9 @@ static bool watch_page(struct soft_vcpu *v, uint64_t phys)
 
 	if (e->code_pages[page])
 		return true;
-	if (META_SIZE - e->meta_next < sizeof(*p))
+	p = meta_alloc(e, sizeof(*p));
+	if (!p)
 		return false;
-	p = meta_at(e, e->meta_next);
-	e->meta_next += (uint32_t)((sizeof(*p) + 7) & ~7u);
 	*p = (struct code_page){ .page = (uint64_t)page, .next = e->watched };
 	e->watched = p;
 	e->code_pages[page] = p;
@@ -442,7 +441,7 @@ static enum after access_slow(struct soft_vcpu *v, const struct block *b, const 
 		return address_fault_at(v, b, d);
 	}
 
-	if ((c->mode & MODE_CS64) && (uint64_t)((int64_t)((lin + size - 1) << 16) >> 16) != lin + size - 1) {
+	if ((c->mode & MODE_CS64) && !soft_canonical(lin + size - 1)) {
 		soft_gp(c, 0);
 		return address_fault_at(v, b, d);
 	}
@@ -620,7 +619,7 @@ static enum after handle(struct soft_vcpu *v, const struct desc *d, uint64_t *pc
 		return DISPATCH;
 	case DESC_JUMP:
 		c->s.rip = v->x11;
-		if ((c->mode & MODE_CS64) && (uint64_t)((int64_t)(v->x11 << 16) >> 16) != v->x11) {
+		if ((c->mode & MODE_CS64) && !soft_canonical(v->x11)) {
 			/* Not canonical: the branch itself faults. */
 			c->s.regs[REG_RSP] += (uint64_t)(int64_t)d->jump.undo;
 			soft_gp(c, 0);

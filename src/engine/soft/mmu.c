@@ -376,11 +376,6 @@ static int walk_64bit(struct soft_cpu *c, uint64_t lin, unsigned how, bool user,
 	return 0;
 }
 
-static bool canonical(uint64_t lin)
-{
-	return (uint64_t)((int64_t)(lin << 16) >> 16) == lin;
-}
-
 static int walk(struct soft_cpu *c, uint64_t lin, unsigned how, struct walk *w)
 {
 	bool user = c->cpl == 3 && !(how & MEM_SYSTEM);
@@ -390,7 +385,7 @@ static int walk(struct soft_cpu *c, uint64_t lin, unsigned how, struct walk *w)
 		return 0;
 	}
 	if (c->s.efer & EFER_LMA) {
-		if (!canonical(lin)) {
+		if (!soft_canonical(lin)) {
 			c->fault = (struct soft_fault){ .vector = VEC_GP, .has_error = true };
 			return -1;
 		}

@@ -433,18 +433,6 @@ static void x87_from_guest(const struct sysop *op, const uint8_t *in, bool regs,
 		copy(img->st, in + x87_env_size(op), sizeof(img->st));
 }
 
-/* A loading instruction waits: exceptions that are pending come first. */
-static bool x87_pending(struct soft_cpu *c)
-{
-	uint16_t fsw;
-
-	__asm__ volatile("fnstsw %0" : "=m"(fsw));
-	if (!(fsw & 0x80))
-		return false;
-	soft_raise(c, VEC_MF, false, 0);
-	return true;
-}
-
 static enum soft_next x87_store(struct soft_cpu *c, const struct sysop *op, bool regs)
 {
 	struct x87_image img;

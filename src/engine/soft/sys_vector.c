@@ -85,18 +85,6 @@ static struct vex vex_decode(const struct sysop *op)
 
 /* ---- MASKMOVQ, MASKMOVDQU, VMASKMOVDQU: bytes to DS:rDI ---- */
 
-/* An x87 exception that waits comes before an MMX instruction. */
-static bool x87_pending(struct soft_cpu *c)
-{
-	uint16_t fsw;
-
-	__asm__ volatile("fnstsw %0" : "=m"(fsw));
-	if (!(fsw & 0x80))
-		return false;
-	soft_raise(c, VEC_MF, false, 0);
-	return true;
-}
-
 enum soft_next sys_maskmov(struct soft_cpu *c, const struct sysop *op)
 {
 	union vector data = { 0 }, mask = { 0 };

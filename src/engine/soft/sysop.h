@@ -134,6 +134,18 @@ void cpu_set_reg(struct soft_cpu *c, unsigned reg, unsigned size, uint64_t val);
 /* Pushes and pops on the current stack. The caller commits *sp to RSP when all has gone well. */
 int soft_push(struct soft_cpu *c, uint64_t *sp, unsigned size, uint64_t val);
 int soft_pop(struct soft_cpu *c, uint64_t *sp, unsigned size, uint64_t *val);
+/* An x87 exception that waits comes before an x87 or MMX instruction: raises #MF. */
+static inline bool x87_pending(struct soft_cpu *c)
+{
+	uint16_t fsw;
+
+	__asm__ volatile("fnstsw %0" : "=m"(fsw));
+	if (!(fsw & 0x80))
+		return false;
+	soft_raise(c, VEC_MF, false, 0);
+	return true;
+}
+
 /* Writes RSP with the width of the current stack segment. */
 void cpu_set_sp(struct soft_cpu *c, uint64_t sp);
 
@@ -145,12 +157,6 @@ enum soft_next sysop_mode_changed(struct soft_cpu *c);
 
 /* Modes in which each instruction is a block of its own. */
 #define MODE_SINGLE (MODE_TF | MODE_HWBP)
-
-/* 48-bit canonical form (no LA57). */
-static inline bool soft_canonical(uint64_t lin)
-{
-	return (uint64_t)((int64_t)(lin << 16) >> 16) == lin;
-}
 
 /* SGDT, SIDT, SLDT, STR, SMSW outside of CPL 0 (SDM vol. 3, 2.5, CR4.UMIP). */
 static inline bool sysop_umip(const struct soft_cpu *c)

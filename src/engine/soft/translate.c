@@ -160,16 +160,6 @@ static enum decode_result decode(const struct xlat *x, struct insn *in, unsigned
 	return DECODED;
 }
 
-static uint64_t granules(unsigned from, unsigned to)
-{
-	unsigned first = from >> 6, last = (to - 1) >> 6;
-	uint64_t m = ~0ull << first;
-
-	if (last < 63)
-		m &= (2ull << last) - 1;
-	return m;
-}
-
 /* Decodes for the look-ahead; NULL when the bytes reach beyond the page. */
 static const struct peek *peek(struct xlat *x, unsigned off)
 {
@@ -440,18 +430,6 @@ static void emit_block(struct xlat *x)
 			emit_exit(x, (int64_t)last->off + last->len, last->live_out);
 		break;
 	}
-}
-
-void *meta_alloc(struct soft_engine *e, size_t size)
-{
-	void *p;
-
-	size = (size + 7) & ~(size_t)7;
-	if (size > META_SIZE - e->meta_next)
-		return NULL;
-	p = e->meta + e->meta_next;
-	e->meta_next += (uint32_t)size;
-	return p;
 }
 
 struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, bool absolute, uint64_t page_va,
