@@ -9,7 +9,7 @@
 . "$(dirname "$0")/lib.sh"
 
 BUILD="gcc libc6-dev meson ninja-build pkg-config
-	libzydis-dev libcmocka-dev liblzma-dev libzstd-dev liblz4-dev zlib1g-dev acpica-tools"
+	libzydis-dev liburing-dev libslirp-dev libglib2.0-dev libnbd-dev libcmocka-dev liblzma-dev libzstd-dev liblz4-dev zlib1g-dev acpica-tools"
 # The demo's guest: a kernel package to unpack and a small user space
 DEMO="busybox-static cpio xz-utils zstd"
 TEST="$DEMO mount clang clang-format-14 libclang-rt-14-dev valgrind python3 shellcheck mandoc lz4 zsh"

@@ -9,6 +9,42 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* --block=FILE[,ro][,cow][,serial=NAME][,direct] */
+struct block_config {
+	char *path;      /* a file, a block device, or an nbd:// or nbd+unix:// URI */
+	char serial[21]; /* empty: none given */
+	bool read_only, cow, direct;
+};
+
+/* --tunnet=IP[:MAC], --tunnet=bridge:NAME[:MAC], --net=tap:NAME[,mac=MAC], --net=user[,hostfwd=...][,mac=MAC] */
+enum net_kind { NET_TUN_IP, NET_TUN_BRIDGE, NET_TAP, NET_USER };
+#define NET_MAX_FORWARDS 16
+struct net_forward {
+	bool udp;
+	char host_addr[46]; /* empty: all addresses */
+	uint16_t host_port, guest_port;
+};
+struct net_config {
+	enum net_kind kind;
+	uint32_t ip;   /* NET_TUN_IP: the host's address, host byte order */
+	char name[16]; /* of the tap or the bridge */
+	bool has_mac;
+	uint8_t mac[6];
+	struct net_forward forward[NET_MAX_FORWARDS];
+	unsigned forwards;
+};
+
+/* Devices in command-line order. */
+enum device_kind { DEVICE_BLOCK, DEVICE_NET, DEVICE_RNG };
+#define CONFIG_MAX_DEVICES 30 /* PCI slots, less host bridge and console */
+struct device_config {
+	enum device_kind kind;
+	union {
+		struct block_config block;
+		struct net_config net;
+	};
+};
+
 struct config {
 	uint64_t memory;     /* bytes of guest RAM */
 	const char *kernel;  /* path of the kernel image */
@@ -19,6 +55,8 @@ struct config {
 	bool no_reboot;       /* a guest reset ends lguest */
 	bool host_decompress; /* default true; --no-host-decompress */
 	bool perf_map;        /* --perf-map: for perf(1) */
+	struct device_config device[CONFIG_MAX_DEVICES];
+	unsigned devices;
 };
 
 /* Exit status of lguest; README.md and lguest.1 document the same table. */

@@ -8,6 +8,7 @@
 #include "memory.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -64,4 +65,18 @@ int guest_memory_clear(struct guest_memory *mem)
 	if (fallocate(mem->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)mem->size) < 0)
 		return -errno;
 	return 0;
+}
+
+void guest_wrote(const struct guest_memory *mem, const void *host, uint64_t len)
+{
+	uint64_t first = (uint64_t)((const uint8_t *)host - mem->base) >> 12;
+	uint64_t last = ((uint64_t)((const uint8_t *)host - mem->base) + len - 1) >> 12;
+
+	if (!mem->watch.code || len == 0)
+		return;
+	/* Bytes first, then the look at the marks; the watcher marks first, then reads bytes. */
+	atomic_thread_fence(memory_order_seq_cst);
+	for (uint64_t page = first; page <= last; page++)
+		if (atomic_load_explicit(&mem->watch.code[page], memory_order_relaxed))
+			mem->watch.written(mem->watch.opaque, page);
 }

@@ -22,12 +22,25 @@
 #define GUEST_HIGH_BASE 0x100000000ull
 #define GUEST_RAM_MAX   (64ull << 30)
 
+/*
+ * Somebody who has to know when RAM is written by other than the guest's
+ * CPUs: an engine that keeps translated code. @code has one byte per page of
+ * RAM, in memfd order, non-zero while that page has been translated; @written
+ * is called, on any thread, for pages where it is set.
+ */
+struct guest_memory_watch {
+	_Atomic uint8_t *code;
+	void (*written)(void *opaque, uint64_t page);
+	void *opaque;
+};
+
 struct guest_memory {
 	int fd;        /* the memfd, owned */
 	uint8_t *base; /* host address of offset 0, owned mapping */
 	uint64_t size; /* low_size + high_size, a multiple of 4096 */
 	uint64_t low_size;
 	uint64_t high_size;
+	struct guest_memory_watch watch; /* code is NULL: nobody watches */
 };
 
 /*
@@ -57,5 +70,13 @@ static inline void *guest_range(const struct guest_memory *mem, uint64_t addr, u
 		return NULL;
 	return mem->base + mem->low_size + addr;
 }
+
+/*
+ * A device has written [@host, @host + @len), which came from guest_range().
+ * To be called after the bytes are in place and before the guest is told
+ * (used ring, interrupt): translated code made from the old bytes never runs
+ * after that. Any thread.
+ */
+void guest_wrote(const struct guest_memory *mem, const void *host, uint64_t len);
 
 #endif
