@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What the command line asked for, and how the program answers to its caller.
- * Filled by options.c, read by main.c and machine.c. Strings point into argv.
+ * Filled by options.c, read by main.c and machine.c. Strings point into argv,
+ * unless said otherwise.
  */
 #ifndef LGUEST_CONFIG_H
 #define LGUEST_CONFIG_H
@@ -11,7 +12,7 @@
 
 /* --block=FILE[,ro][,cow][,serial=NAME][,direct] */
 struct block_config {
-	char *path;      /* a file, a block device, or an nbd:// or nbd+unix:// URI */
+	char *path;      /* a file, a block device, or an nbd:// or nbd+unix:// URI; owned (malloc) */
 	char serial[21]; /* empty: none given */
 	bool read_only, cow, direct;
 };
@@ -45,6 +46,9 @@ struct device_config {
 	};
 };
 
+/* Which keys end lguest, of the two that there are (tty.h). */
+enum escape_keys { ESCAPE_BOTH, ESCAPE_CTRL_A, ESCAPE_INTERRUPTS, ESCAPE_NONE };
+
 struct config {
 	uint64_t memory;     /* bytes of guest RAM */
 	const char *kernel;  /* path of the kernel image */
@@ -55,6 +59,7 @@ struct config {
 	bool no_reboot;       /* a guest reset ends lguest */
 	bool host_decompress; /* default true; --no-host-decompress */
 	bool perf_map;        /* --perf-map: for perf(1) */
+	unsigned escape;      /* enum escape_keys */
 	struct device_config device[CONFIG_MAX_DEVICES];
 	unsigned devices;
 };

@@ -11,10 +11,11 @@
  *
  * To add an option: a member in config.h, a line in option_table, a paragraph
  * in lguest.1 and a line in both files under completions/. A test compares
- * the four.
+ * the four. What the values of devices look like inside: device_options.c.
  */
 #include "options.h"
 #include "config.h"
+#include "device_options.h"
 #include "memory.h"
 
 #include <errno.h>
@@ -30,14 +31,21 @@ enum option_kind {
 	OPTION_CLEAR,  /* false when given, else true */
 	OPTION_STRING, /* any value that is not empty */
 	OPTION_CHOICE, /* one of the words of @argument, split at | */
+	OPTION_NUMBER, /* the same, as its number: an unsigned, 0 for the first */
+	/* Append to config.device */
+	OPTION_BLOCK,
+	OPTION_TUNNET,
+	OPTION_NET,
+	OPTION_RNG,
 	OPTION_HELP,
 	OPTION_VERSION,
 };
 
-enum option_group { GROUP_GUEST, GROUP_ENGINE, GROUP_OTHER, GROUP_COUNT };
+enum option_group { GROUP_GUEST, GROUP_DEVICES, GROUP_ENGINE, GROUP_OTHER, GROUP_COUNT };
 
 static const char *const group_names[GROUP_COUNT] = {
 	[GROUP_GUEST] = "Guest",
+	[GROUP_DEVICES] = "Devices, in this order (each option can be given several times)",
 	[GROUP_ENGINE] = "Engine",
 	[GROUP_OTHER] = "Information",
 };
@@ -61,6 +69,15 @@ static const struct option_desc option_table[] = {
 	  offsetof(struct config, no_reboot), "end lguest when the guest resets itself" },
 	{ GROUP_GUEST, OPTION_CLEAR, 0, "no-host-decompress", NULL, "unpack on the host",
 	  offsetof(struct config, host_decompress), "let a bzImage unpack itself inside the guest" },
+	{ GROUP_GUEST, OPTION_NUMBER, 0, "escape", "both|ctrl-a|interrupts|none", "both",
+	  offsetof(struct config, escape), "which keys end lguest: ^A x, or three times ^C" },
+	{ GROUP_DEVICES, OPTION_BLOCK, 'b', "block", "FILE[,SETTING...]", NULL, 0,
+	  "a disk (settings: ro, cow, direct, serial=NAME)" },
+	{ GROUP_DEVICES, OPTION_NET, 0, "net", "user|tap:NAME[,SETTING...]", NULL, 0,
+	  "a network (settings: mac=MAC, hostfwd=tcp:ADDR:PORT-:PORT)" },
+	{ GROUP_DEVICES, OPTION_TUNNET, 't', "tunnet", "IP|bridge:NAME[:MAC]", NULL, 0,
+	  "a network through a tap interface of its own (needs root)" },
+	{ GROUP_DEVICES, OPTION_RNG, 'r', "rng", NULL, NULL, 0, "a source of random numbers" },
 	{ GROUP_ENGINE, OPTION_CHOICE, 0, "engine", "auto|soft", "auto", offsetof(struct config, engine),
 	  "how the guest's instructions are executed" },
 	{ GROUP_ENGINE, OPTION_SET, 0, "perf-map", NULL, "off", offsetof(struct config, perf_map),
@@ -95,7 +112,15 @@ __attribute__((format(printf, 2, 3))) static enum options_result bad(struct pars
 
 static bool takes_value(const struct option_desc *o)
 {
-	return o->kind == OPTION_STRING || o->kind == OPTION_CHOICE;
+	switch (o->kind) {
+	case OPTION_STRING:
+	case OPTION_CHOICE:
+	case OPTION_NUMBER:
+	case OPTION_BLOCK:
+	case OPTION_TUNNET:
+	case OPTION_NET: return true;
+	default: return false;
+	}
 }
 
 static const struct option_desc *find_long(const char *name, size_t len)
@@ -170,25 +195,56 @@ static enum options_result unknown(struct parser *p, const char *shown, const ch
 	return bad(p, "%s: unknown option (lguest --help lists them)", shown);
 }
 
-static bool is_choice(const char *choices, const char *value)
+/* The number of @value among @choices, or -1. */
+static int find_choice(const char *choices, const char *value)
 {
 	size_t len = strlen(value);
 
-	for (;;) {
+	for (int i = 0;; i++) {
 		size_t n = strcspn(choices, "|");
 
 		if (n == len && memcmp(choices, value, n) == 0)
-			return true;
+			return i;
 		if (!choices[n])
-			return false;
+			return -1;
 		choices += n + 1;
 	}
+}
+
+static enum options_result add_device(struct parser *p, const struct option_desc *o, const char *value)
+{
+	struct config *cfg = p->cfg;
+	struct device_config *dev = &cfg->device[cfg->devices];
+	bool ok = true;
+
+	if (cfg->devices == CONFIG_MAX_DEVICES)
+		return bad(p, "--%s%s%s: too many devices (a guest has room for %d)", o->name,
+			   value ? "=" : "", value ? value : "", CONFIG_MAX_DEVICES);
+	/* Counted first: options_release() frees what a failed attempt has allocated. */
+	cfg->devices++;
+	switch (o->kind) {
+	case OPTION_BLOCK:
+		dev->kind = DEVICE_BLOCK;
+		ok = parse_block(&dev->block, value, p->err, p->errlen);
+		break;
+	case OPTION_TUNNET:
+		dev->kind = DEVICE_NET;
+		ok = parse_tunnet(&dev->net, value, p->err, p->errlen);
+		break;
+	case OPTION_NET:
+		dev->kind = DEVICE_NET;
+		ok = parse_net(&dev->net, value, p->err, p->errlen);
+		break;
+	default: dev->kind = DEVICE_RNG; break;
+	}
+	return ok ? OPTIONS_RUN : OPTIONS_BAD;
 }
 
 /* @value is NULL for options that take none. OPTIONS_RUN means: go on. */
 static enum options_result apply(struct parser *p, const struct option_desc *o, const char *value)
 {
 	void *member = (char *)p->cfg + o->offset;
+	int choice;
 
 	switch (o->kind) {
 	case OPTION_SET: *(bool *)member = true; break;
@@ -200,11 +256,20 @@ static enum options_result apply(struct parser *p, const struct option_desc *o, 
 		*(const char **)member = value;
 		break;
 	case OPTION_CHOICE:
-		if (!is_choice(o->argument, value))
+	case OPTION_NUMBER:
+		choice = find_choice(o->argument, value);
+		if (choice < 0)
 			return bad(p, "--%s=%s: no such choice (write --%s=%s)", o->name, value, o->name,
 				   o->argument);
-		*(const char **)member = value;
+		if (o->kind == OPTION_CHOICE)
+			*(const char **)member = value;
+		else
+			*(unsigned *)member = (unsigned)choice;
 		break;
+	case OPTION_BLOCK:
+	case OPTION_TUNNET:
+	case OPTION_NET:
+	case OPTION_RNG: return add_device(p, o, value);
 	case OPTION_HELP: return OPTIONS_HELP;
 	case OPTION_VERSION: return OPTIONS_VERSION;
 	}
@@ -381,11 +446,15 @@ void options_release(struct config *cfg)
 {
 	free((char *)cfg->cmdline);
 	cfg->cmdline = NULL;
+	for (unsigned i = 0; i < cfg->devices; i++)
+		if (cfg->device[i].kind == DEVICE_BLOCK)
+			free(cfg->device[i].block.path);
+	cfg->devices = 0;
 }
 
 static void print_option(FILE *out, const struct option_desc *o)
 {
-	char left[40];
+	char left[60];
 	int n = 0;
 
 	if (o->short_name)
@@ -394,7 +463,11 @@ static void print_option(FILE *out, const struct option_desc *o)
 		n = snprintf(left, sizeof(left), "    ");
 	snprintf(left + n, sizeof(left) - (size_t)n, "--%s%s%s", o->name, o->argument ? "=" : "",
 		 o->argument ? o->argument : "");
-	fprintf(out, "  %-26s%s", left, o->help);
+	/* What is too long for its column gets a line of its own. */
+	if (strlen(left) < 26)
+		fprintf(out, "  %-26s%s", left, o->help);
+	else
+		fprintf(out, "  %s\n%28s%s", left, "", o->help);
 	if (o->initial)
 		fprintf(out, " [default: %s]", o->initial);
 	fputc('\n', out);
