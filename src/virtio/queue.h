@@ -9,7 +9,7 @@
  *           virtq_push(vq, &chain, bytes_written);
  *   }
  *   if (virtq_wants_interrupt(vq))
- *           virtio_interrupt(dev, index);      (virtio_device_flush() does both)
+ *           ... interrupt ...                  (virtio_flush() of device.h does both)
  *
  * The guest may change rings and buffers at any moment: each descriptor is read
  * once, and what was read is checked and used. A ring that makes no sense
@@ -47,6 +47,8 @@ struct virtq {
 	bool event_idx;     /* VIRTIO_RING_F_EVENT_IDX was negotiated */
 	bool indirect;      /* VIRTIO_RING_F_INDIRECT_DESC was */
 	bool quiet;         /* virtq_suppress() is in force */
+	uint16_t asked;     /* the entry that we asked a notification for (event index) */
+	bool asked_valid;
 	const char *broken; /* static text: what the guest did wrong; NULL: all is well */
 	const struct guest_memory *ram;
 	/* Host addresses of the three areas, while enabled. */
@@ -80,7 +82,8 @@ bool virtq_enable(struct virtq *vq, bool event_idx, bool indirect);
 
 /*
  * Takes the next available chain. 1: *chain is filled in; 0: there is none;
- * -EPROTO: broken. A chain with more than capacity elements is broken, too.
+ * -EPROTO: broken. A chain with more than capacity elements is broken, too, and
+ * one without a byte. There are never more than s.size chains between pop and push.
  */
 int virtq_pop(struct virtq *vq, struct virtq_chain *chain);
 /* Is there one? Cheap; false when broken. */
@@ -90,7 +93,9 @@ void virtq_unpop(struct virtq *vq, unsigned count);
 
 /*
  * Returns a chain; the device has written the first @written bytes of its
- * writable part (which code translators get told, see guest_wrote()).
+ * writable part (which code translators get told, see guest_wrote()): chain->iov
+ * must still describe it, so do not iov_skip() the writable part itself but a
+ * copy. Bytes written elsewhere need a guest_wrote() of their own before.
  */
 void virtq_push(struct virtq *vq, const struct virtq_chain *chain, uint32_t written);
 /*
