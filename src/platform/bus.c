@@ -86,36 +86,40 @@ static void unclaimed(struct bus *bus, const char *what, uint64_t addr, unsigned
 	bus->notice(bus->opaque, line);
 }
 
-/* The range that holds all of the access, or NULL. */
-static const struct bus_range *lookup(const struct bus *bus, uint64_t addr, unsigned size)
+struct bus_hit bus_find(struct bus *bus, uint64_t addr, unsigned size, bool writes)
 {
-	unsigned at = find(bus, addr);
-	const struct bus_range *r = &bus->range[at];
+	static const struct bus_ops nobody = { 0 };
+	const struct bus_range *r = &bus->range[bus->last];
+	/* Wraps to something large below the range; an unused entry has length 0. */
+	uint64_t offset = addr - r->base;
 
-	if (at == bus->count || addr < r->base || size > r->len - (addr - r->base))
-		return NULL;
-	return r;
+	if (offset >= r->len || bus->last >= bus->count) {
+		unsigned at = find(bus, addr);
+
+		r = &bus->range[at];
+		if (at == bus->count || addr < r->base)
+			goto missed;
+		bus->last = at;
+		offset = addr - r->base;
+	}
+	if (size > r->len - offset)
+		goto missed;
+	return (struct bus_hit){ .ops = r->ops, .device = r->device, .offset = offset };
+missed:
+	unclaimed(bus, writes ? "wrote" : "read", addr, size);
+	return (struct bus_hit){ .ops = &nobody };
 }
 
 uint64_t bus_read(struct bus *bus, uint64_t addr, unsigned size)
 {
-	const struct bus_range *r = lookup(bus, addr, size);
+	struct bus_hit hit = bus_find(bus, addr, size, false);
 
-	if (!r) {
-		unclaimed(bus, "read", addr, size);
-		return bus_ones(size);
-	}
-	if (!r->ops->read)
-		return bus_ones(size);
-	return r->ops->read(r->device, addr - r->base, size) & bus_ones(size);
+	return bus_hit_read(&hit, size);
 }
 
 void bus_write(struct bus *bus, uint64_t addr, unsigned size, uint64_t val)
 {
-	const struct bus_range *r = lookup(bus, addr, size);
+	struct bus_hit hit = bus_find(bus, addr, size, true);
 
-	if (!r)
-		unclaimed(bus, "wrote", addr, size);
-	else if (r->ops->write)
-		r->ops->write(r->device, addr - r->base, size, val & bus_ones(size));
+	bus_hit_write(&hit, size, val);
 }

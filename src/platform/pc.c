@@ -221,17 +221,37 @@ static void reset_control(void *opaque, uint8_t val)
 	power_write_reset(&pc->power, val);
 }
 
+/* ---- PCI ---- */
+
+static void pci_line(void *opaque, unsigned gsi, bool high)
+{
+	struct pc *pc = opaque;
+
+	ioapic_set_line(&pc->ioapic, gsi, high);
+}
+
+static void pci_message(void *opaque, uint64_t addr, uint32_t data)
+{
+	pc_msi(opaque, addr, data);
+}
+
 /* ---- the engine's side ---- */
 
 uint64_t pc_mmio_read(struct pc *pc, unsigned cpu, uint64_t addr, unsigned size)
 {
 	struct lapic *l = &pc->lapic[cpu];
+	struct bus_hit hit;
 	uint64_t val;
 
 	if (lapic_claims(l, addr))
 		return lapic_mmio_read(l, addr & (LAPIC_MMIO_SIZE - 1), size, __rdtsc());
 	pthread_mutex_lock(&pc->lock);
-	val = bus_read(&pc->memory, addr, size);
+	hit = bus_find(&pc->memory, addr, size, false);
+	if (hit.ops->unlocked) {
+		pthread_mutex_unlock(&pc->lock);
+		return bus_hit_read(&hit, size);
+	}
+	val = bus_hit_read(&hit, size);
 	pthread_mutex_unlock(&pc->lock);
 	return val;
 }
@@ -239,6 +259,7 @@ uint64_t pc_mmio_read(struct pc *pc, unsigned cpu, uint64_t addr, unsigned size)
 void pc_mmio_write(struct pc *pc, unsigned cpu, uint64_t addr, unsigned size, uint64_t val)
 {
 	struct lapic *l = &pc->lapic[cpu];
+	struct bus_hit hit;
 
 	if (lapic_claims(l, addr)) {
 		lapic_mmio_write(l, addr & (LAPIC_MMIO_SIZE - 1), size, val, __rdtsc());
@@ -246,24 +267,44 @@ void pc_mmio_write(struct pc *pc, unsigned cpu, uint64_t addr, unsigned size, ui
 		return;
 	}
 	pthread_mutex_lock(&pc->lock);
-	bus_write(&pc->memory, addr, size, val);
+	hit = bus_find(&pc->memory, addr, size, true);
+	if (hit.ops->unlocked) {
+		pthread_mutex_unlock(&pc->lock);
+		bus_hit_write(&hit, size, val);
+		return;
+	}
+	bus_hit_write(&hit, size, val);
 	pthread_mutex_unlock(&pc->lock);
 }
 
 uint32_t pc_pio_read(struct pc *pc, unsigned cpu, uint16_t port, unsigned size)
 {
+	struct bus_hit hit;
 	uint32_t val;
 
 	pthread_mutex_lock(&pc->lock);
-	val = (uint32_t)bus_read(&pc->ports, port, size);
+	hit = bus_find(&pc->ports, port, size, false);
+	if (hit.ops->unlocked) {
+		pthread_mutex_unlock(&pc->lock);
+		return (uint32_t)bus_hit_read(&hit, size);
+	}
+	val = (uint32_t)bus_hit_read(&hit, size);
 	pthread_mutex_unlock(&pc->lock);
 	return val;
 }
 
 void pc_pio_write(struct pc *pc, unsigned cpu, uint16_t port, unsigned size, uint32_t val)
 {
+	struct bus_hit hit;
+
 	pthread_mutex_lock(&pc->lock);
-	bus_write(&pc->ports, port, size, val);
+	hit = bus_find(&pc->ports, port, size, true);
+	if (hit.ops->unlocked) {
+		pthread_mutex_unlock(&pc->lock);
+		bus_hit_write(&hit, size, val);
+		return;
+	}
+	bus_hit_write(&hit, size, val);
 	if (pc->uart.s.tx.count)
 		drain(pc);
 	pthread_mutex_unlock(&pc->lock);
@@ -405,6 +446,9 @@ int pc_init(struct pc *pc, const struct guest_memory *ram, unsigned vcpus, uint3
 	pc->power.event = power_happened;
 	pc->power.opaque = pc;
 	pci_init(&pc->pci, &pc->ports, &pc->memory);
+	pc->pci.lock = &pc->lock;
+	pc->pci.set_line = pci_line;
+	pc->pci.message = pci_message;
 	pc->pci.reset_control = reset_control;
 	pc->pci.opaque = pc;
 	error = claim_ports(pc);
@@ -424,12 +468,13 @@ void pc_destroy(struct pc *pc)
 
 void pc_reset(struct pc *pc)
 {
+	/* First of all: once devices are reset, no thread of theirs raises an interrupt any more. */
+	pci_reset(&pc->pci);
 	for (unsigned i = 0; i < pc->vcpus; i++)
 		lapic_reset(&pc->lapic[i]);
 	ioapic_reset(&pc->ioapic);
 	uart_reset(&pc->uart);
 	rtc_reset(&pc->rtc);
-	pci_reset(&pc->pci);
 	power_reset(&pc->power);
 	pc->line_ready = pc->line_quiet = 0;
 	pc->line_burst = 0;

@@ -5,7 +5,9 @@
  * to each other; knows neither engine nor host resources. The machine gives it
  * a struct pc_host to talk to.
  *
- * Locks: devices are serialised by @lock. Local APICs belong to their vCPU's
+ * Locks: devices are serialised by @lock, but for those that have one of their
+ * own (virtio): they are called without it, and take it after theirs, for a
+ * moment, when they raise an interrupt. Local APICs belong to their vCPU's
  * thread and are not under it (lapic.h). Callbacks of pc_host are made with the
  * lock held unless said otherwise, so they must not call back into the PC.
  */
@@ -82,7 +84,7 @@ int pc_init(struct pc *pc, const struct guest_memory *ram, unsigned vcpus, uint3
 	    const struct pc_host *host, void *opaque);
 void pc_destroy(struct pc *pc);
 
-/* Power-up state again. No vCPU may run. */
+/* Power-up state again, for everything plugged into the PCI bus, too. No vCPU may run. */
 void pc_reset(struct pc *pc);
 
 /* Guest time is zero now: call it just before the vCPUs start. */

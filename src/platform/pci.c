@@ -17,6 +17,8 @@
 #define BRIDGE_DEVICE     0x0008
 #define CLASS_HOST_BRIDGE 0x060000
 
+#define CAPS_START 0x40 /* behind the header */
+
 void pci_device_init(struct pci_device *dev, const char *name, uint16_t vendor, uint16_t device,
 		     uint32_t class_code, uint8_t revision)
 {
@@ -47,6 +49,30 @@ int pci_add_bar(struct pci_device *dev, unsigned index, enum pci_bar_kind kind, 
 	for (unsigned i = 0; i < bytes; i++)
 		dev->wmask[at + i] = (uint8_t)(~(size - 1) >> (i * 8));
 	dev->wmask[PCI_COMMAND] |= kind == PCI_BAR_IO ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY;
+	return 0;
+}
+
+unsigned pci_add_capability(struct pci_device *dev, uint8_t id, unsigned len)
+{
+	unsigned at = dev->caps_end ? dev->caps_end : CAPS_START;
+
+	if (len < 2 || len > sizeof(dev->config) - at)
+		return 0;
+	dev->config[at] = id;
+	dev->config[dev->caps_last ? dev->caps_last + 1u : PCI_CAP_POINTER] = (uint8_t)at;
+	dev->config[PCI_STATUS] |= PCI_STATUS_CAPS;
+	dev->caps_last = (uint8_t)at;
+	/* Aligned to four bytes; full when that reaches the end (PCI 3.0, 6.7). */
+	at = (at + len + 3) & ~3u;
+	dev->caps_end = (uint8_t)(at < sizeof(dev->config) ? at : sizeof(dev->config) - 1);
+	return dev->caps_last;
+}
+
+unsigned pci_free_slot(const struct pci_bus *pci)
+{
+	for (unsigned slot = 1; slot < PCI_SLOTS; slot++)
+		if (!pci->slot[slot])
+			return slot;
 	return 0;
 }
 
@@ -116,15 +142,82 @@ static void remap(struct pci_device *dev)
 	}
 }
 
+/*
+ * Several slots share a line, which is high as long as any of them drives it
+ * (PCI 3.0, 2.2.6); the interrupt status bit tells of the device alone, whether
+ * it is gagged or not (6.2.3).
+ */
+static void update_intx(struct pci_device *dev)
+{
+	struct pci_bus *pci = dev->bus;
+	uint32_t *asserted = &pci->asserted[dev->slot % PCI_GSIS], bit = 1u << dev->slot, old = *asserted;
+	bool gagged = pci_get(dev, PCI_COMMAND, 2) & PCI_COMMAND_NOINTX;
+
+	if (dev->intx)
+		dev->config[PCI_STATUS] |= PCI_STATUS_INTX;
+	else
+		dev->config[PCI_STATUS] &= (uint8_t)~PCI_STATUS_INTX;
+	*asserted = dev->intx && !gagged ? old | bit : old & ~bit;
+	if (!old != !*asserted && pci->set_line)
+		pci->set_line(pci->opaque, PCI_SLOT_GSI(dev->slot), *asserted);
+}
+
+void pci_set_intx(struct pci_device *dev, bool high)
+{
+	if (dev->intx == high)
+		return;
+	dev->intx = high;
+	update_intx(dev);
+}
+
+bool pci_bar_access(struct pci_device *dev, unsigned index, uint64_t offset, unsigned size, bool write,
+		    uint32_t *val)
+{
+	struct bus_hit hit = { .offset = offset };
+	const struct pci_bar *bar;
+
+	if (index >= PCI_BARS || (size != 1 && size != 2 && size != 4))
+		return false;
+	bar = &dev->bar[index];
+	if (bar->kind == PCI_BAR_NONE)
+		return false;
+	/* Both are powers of two: aligned and started inside means inside. */
+	if (offset % size || offset >= bar->size)
+		return false;
+	hit.ops = bar->ops;
+	hit.device = bar->device;
+	if (!hit.ops->unlocked)
+		pci_lock(dev->bus);
+	if (write)
+		bus_hit_write(&hit, size, *val);
+	else
+		*val = (uint32_t)bus_hit_read(&hit, size);
+	if (!hit.ops->unlocked)
+		pci_unlock(dev->bus);
+	return true;
+}
+
+/* Slots and windows are settled before the guest runs: no lock needed to look. */
+static bool in_window(const struct pci_device *dev, unsigned offset, unsigned size)
+{
+	return dev->window && offset >= dev->window && offset + size <= dev->window + 4;
+}
+
 uint32_t pci_config_read(struct pci_bus *pci, unsigned slot, unsigned offset, unsigned size)
 {
 	struct pci_device *dev = slot < PCI_SLOTS ? pci->slot[slot] : NULL;
+	uint32_t val;
 
 	if (!dev || offset + size > sizeof(dev->config))
 		return (uint32_t)bus_ones(size);
+	if (in_window(dev, offset, size))
+		return dev->window_read(dev, offset - dev->window, size);
+	pci_lock(pci);
 	if (dev->reading)
 		dev->reading(dev, offset, size);
-	return pci_get(dev, offset, size);
+	val = pci_get(dev, offset, size);
+	pci_unlock(pci);
+	return val;
 }
 
 void pci_config_write(struct pci_bus *pci, unsigned slot, unsigned offset, unsigned size, uint32_t val)
@@ -133,22 +226,28 @@ void pci_config_write(struct pci_bus *pci, unsigned slot, unsigned offset, unsig
 
 	if (!dev || offset + size > sizeof(dev->config))
 		return;
+	if (in_window(dev, offset, size)) {
+		dev->window_write(dev, offset - dev->window, size, val);
+		return;
+	}
+	pci_lock(pci);
 	for (unsigned i = 0; i < size; i++) {
 		uint8_t mask = dev->wmask[offset + i], byte = (uint8_t)(val >> (i * 8));
 
 		dev->config[offset + i] = (uint8_t)((dev->config[offset + i] & ~mask) | (byte & mask));
 	}
-	if (offset < PCI_BAR0 + PCI_BARS * 4 && offset + size > PCI_COMMAND)
+	if (offset < PCI_BAR0 + PCI_BARS * 4 && offset + size > PCI_COMMAND) {
 		remap(dev);
+		update_intx(dev);
+	}
 	if (dev->written)
 		dev->written(dev, offset, size);
+	pci_unlock(pci);
 }
 
 /* The function that CONFIG_ADDRESS selects; slot PCI_SLOTS when there is none. */
-static unsigned selected(const struct pci_bus *pci)
+static unsigned selected(uint32_t a)
 {
-	uint32_t a = pci->address;
-
 	/* Enable bit, bus 0, function 0 */
 	return (a & 0x80ffff00u & ~0xf800u) == ADDRESS_ENABLE ? a >> 11 & 31 : PCI_SLOTS;
 }
@@ -156,12 +255,15 @@ static unsigned selected(const struct pci_bus *pci)
 static uint64_t pci_read(void *device, uint64_t offset, unsigned size)
 {
 	struct pci_bus *pci = device;
+	uint32_t address;
 
+	pci_lock(pci);
+	address = pci->address;
+	pci_unlock(pci);
 	if (offset >= 4 && offset + size <= 8)
-		return pci_config_read(pci, selected(pci), (pci->address & 0xfc) + (unsigned)offset - 4,
-				       size);
+		return pci_config_read(pci, selected(address), (address & 0xfc) + (unsigned)offset - 4, size);
 	if (offset == 0 && size == 4)
-		return pci->address;
+		return address;
 	/* Reset control: nothing is latched. */
 	if (offset == 1 && size == 1)
 		return 0;
@@ -171,14 +273,18 @@ static uint64_t pci_read(void *device, uint64_t offset, unsigned size)
 static void pci_write(void *device, uint64_t offset, unsigned size, uint64_t val)
 {
 	struct pci_bus *pci = device;
+	uint32_t address;
 
-	if (offset >= 4 && offset + size <= 8)
-		pci_config_write(pci, selected(pci), (pci->address & 0xfc) + (unsigned)offset - 4, size,
-				 (uint32_t)val);
-	else if (offset == 0 && size == 4)
+	pci_lock(pci);
+	address = pci->address;
+	if (offset == 0 && size == 4)
 		pci->address = (uint32_t)val & 0x80fffffcu;
 	else if (offset == 1 && size == 1 && pci->reset_control)
 		pci->reset_control(pci->opaque, (uint8_t)val);
+	pci_unlock(pci);
+	if (offset >= 4 && offset + size <= 8)
+		pci_config_write(pci, selected(address), (address & 0xfc) + (unsigned)offset - 4, size,
+				 (uint32_t)val);
 }
 
 void pci_init(struct pci_bus *pci, struct bus *ports, struct bus *memory)
@@ -192,6 +298,10 @@ void pci_init(struct pci_bus *pci, struct bus *ports, struct bus *memory)
 
 void pci_reset(struct pci_bus *pci)
 {
+	for (unsigned slot = 0; slot < PCI_SLOTS; slot++)
+		if (pci->slot[slot] && pci->slot[slot]->reset)
+			pci->slot[slot]->reset(pci->slot[slot]);
+	pci_lock(pci);
 	pci->address = 0;
 	for (unsigned slot = 0; slot < PCI_SLOTS; slot++) {
 		struct pci_device *dev = pci->slot[slot];
@@ -202,7 +312,10 @@ void pci_reset(struct pci_bus *pci)
 		for (unsigned i = PCI_COMMAND; i < PCI_BAR0 + PCI_BARS * 4; i++)
 			dev->config[i] &= (uint8_t)~dev->wmask[i];
 		remap(dev);
+		dev->intx = false;
+		update_intx(dev);
 	}
+	pci_unlock(pci);
 }
 
-const struct bus_ops pci_bus_ops = { .read = pci_read, .write = pci_write };
+const struct bus_ops pci_bus_ops = { .read = pci_read, .write = pci_write, .unlocked = true };

@@ -6,13 +6,20 @@
  *
  * A device fills a struct pci_device with pci_device_init() and pci_add_bar()
  * and hands it over with pci_attach(). From then on the bridge answers its
- * configuration space, sizes and maps its BARs and claims them on the bus.
+ * configuration space, sizes and maps its BARs, claims them on the bus, and
+ * routes its interrupts: a pin with pci_set_intx(), messages with struct msix
+ * (msix.h).
  *
- * Serialised by its owner (the PC's lock).
+ * Threads: everything of the bus and of struct pci_device is under the lock of
+ * the PC, which pci->lock points to. The configuration ports take it themselves
+ * (they are "unlocked" on the port bus), so that the one register that reaches
+ * through to a device with a lock of its own, pci_device.window, can be served
+ * without: the order is device, then PC.
  */
 #ifndef LGUEST_PLATFORM_PCI_H
 #define LGUEST_PLATFORM_PCI_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -27,7 +34,9 @@
 #define PCI_MEM_BASE 0xc0000000ull
 #define PCI_MEM_END  0xfec00000ull
 /* GSI of the interrupt pin of @slot: as in _PRT. */
-#define PCI_SLOT_GSI(slot) (16 + (slot) % 8)
+#define PCI_GSI_BASE       16
+#define PCI_GSIS           8
+#define PCI_SLOT_GSI(slot) (PCI_GSI_BASE + (slot) % PCI_GSIS)
 
 #define PCI_VENDOR_ID   0x00
 #define PCI_DEVICE_ID   0x02
@@ -47,7 +56,11 @@
 #define PCI_COMMAND_MEMORY 0x0002
 #define PCI_COMMAND_MASTER 0x0004
 #define PCI_COMMAND_NOINTX 0x0400
+#define PCI_STATUS_INTX    0x0008
 #define PCI_STATUS_CAPS    0x0010
+
+#define PCI_CAPABILITY_VENDOR 0x09
+#define PCI_CAPABILITY_MSIX   0x11
 
 enum pci_bar_kind { PCI_BAR_NONE, PCI_BAR_IO, PCI_BAR_MEM32, PCI_BAR_MEM64 };
 
@@ -65,14 +78,27 @@ struct pci_device {
 	uint8_t config[256]; /* what the guest reads */
 	uint8_t wmask[256];  /* which bits it may write */
 	struct pci_bar bar[PCI_BARS];
-	/* After the guest wrote [offset, offset + size); may be NULL. */
+	/* After the guest wrote [offset, offset + size); may be NULL. Lock held. */
 	void (*written)(struct pci_device *dev, unsigned offset, unsigned size);
-	/* Before the guest reads it; may be NULL. */
+	/* Before the guest reads it; may be NULL. Lock held. */
 	void (*reading)(struct pci_device *dev, unsigned offset, unsigned size);
+	/*
+	 * The four bytes at @window (0: there is no such thing) are a hatch to
+	 * something else; the guest's accesses to them go here, without the lock.
+	 * @at is 0..3, and at + size at most 4.
+	 */
+	unsigned window;
+	uint32_t (*window_read)(struct pci_device *dev, unsigned at, unsigned size);
+	void (*window_write)(struct pci_device *dev, unsigned at, unsigned size, uint32_t val);
+	/* The bus is reset; may be NULL. Without the lock, before BARs and command register are. */
+	void (*reset)(struct pci_device *dev);
 	void *opaque;
 	/* The bridge's side */
 	struct pci_bus *bus;
 	unsigned slot;
+	bool intx;         /* the device drives its pin */
+	uint8_t caps_end;  /* where the next capability goes; 0: there are none */
+	uint8_t caps_last; /* the last one in the chain */
 };
 
 struct pci_bus {
@@ -80,6 +106,12 @@ struct pci_bus {
 	struct pci_device *slot[PCI_SLOTS];
 	struct bus *ports, *memory;
 	struct pci_device bridge;
+	uint32_t asserted[PCI_GSIS]; /* slots that drive each interrupt line */
+	pthread_mutex_t *lock;       /* the PC's; NULL in tests with one thread */
+	/* An interrupt line changes. Lock held. */
+	void (*set_line)(void *opaque, unsigned gsi, bool high);
+	/* A device sends a message-signalled interrupt. Lock held. */
+	void (*message)(void *opaque, uint64_t addr, uint32_t data);
 	/* A write of @val to port 0xcf9, the reset control register. */
 	void (*reset_control)(void *opaque, uint8_t val);
 	void *opaque;
@@ -90,7 +122,10 @@ extern const struct bus_ops pci_bus_ops; /* device: struct pci_bus; PCI_PORT, PC
 /* An empty bus with its host bridge; @ports and @memory are where BARs go. */
 void pci_init(struct pci_bus *pci, struct bus *ports, struct bus *memory);
 
-/* Bus reset: BARs unmapped, command registers and the address register zero. */
+/*
+ * Bus reset: devices reset, BARs unmapped, command registers and the address
+ * register zero. Takes the lock.
+ */
 void pci_reset(struct pci_bus *pci);
 
 /* Fills in the identity; @class_code is 24 bits. */
@@ -108,7 +143,42 @@ int pci_add_bar(struct pci_device *dev, unsigned index, enum pci_bar_kind kind, 
 /* Plugs @dev into @slot. 0, -EINVAL, or -EBUSY when it is taken. Stays the caller's. */
 int pci_attach(struct pci_bus *pci, struct pci_device *dev, unsigned slot);
 
-/* Configuration space as mechanism #1 sees it; also for tests. */
+/* The first slot from 1 with nothing in it, or 0 when the bus is full. */
+unsigned pci_free_slot(const struct pci_bus *pci);
+
+/*
+ * Adds a capability of @len bytes (with its two of header, which it fills in)
+ * to the chain; @id is PCI_CAPABILITY_*. Its offset, or 0 when there is no room.
+ */
+unsigned pci_add_capability(struct pci_device *dev, uint8_t id, unsigned len);
+
+/*
+ * @dev drives its interrupt pin, a level, or lets go. The guest can gag it with
+ * PCI_COMMAND_NOINTX. Lock held.
+ */
+void pci_set_intx(struct pci_device *dev, bool high);
+
+/*
+ * Reads or writes (@val) as the guest would through BAR @index, wherever that
+ * is mapped, and also when it is not. False, and nothing done, unless @size is
+ * 1, 2 or 4 and the access aligned and inside. Without the lock.
+ */
+bool pci_bar_access(struct pci_device *dev, unsigned index, uint64_t offset, unsigned size, bool write,
+		    uint32_t *val);
+
+static inline void pci_lock(struct pci_bus *pci)
+{
+	if (pci->lock)
+		pthread_mutex_lock(pci->lock);
+}
+
+static inline void pci_unlock(struct pci_bus *pci)
+{
+	if (pci->lock)
+		pthread_mutex_unlock(pci->lock);
+}
+
+/* Configuration space as mechanism #1 sees it; also for tests. Take the lock. */
 uint32_t pci_config_read(struct pci_bus *pci, unsigned slot, unsigned offset, unsigned size);
 void pci_config_write(struct pci_bus *pci, unsigned slot, unsigned offset, unsigned size, uint32_t val);
 
