@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # Downloads a Debian kernel package and unpacks it below out/; installs nothing.
-# Prints the path of the kernel image.
+# Prints the path of the kernel image. Beside it land the configuration and, for
+# mkinitramfs.sh -m, the modules with their index (lib/modules/VERSION).
 #
 #	scripts/fetch-kernel.sh cloud61|generic61|cloud612|pae61
 #
@@ -30,7 +31,21 @@ esac
 apt+=(-o APT::Sandbox::User="$(id -un)")
 
 dir=$OUT/kernel/$1
+
+# index DIRECTORY: modules.dep and the like, which the package leaves to its installation
+index()
+{
+	local version
+
+	version=$(cat "$1/version")
+	mkdir -p "$1/lib"
+	ln -sfn ../modules "$1/lib/modules"
+	[ -e "$1/modules/$version/modules.dep" ] || PATH=$PATH:/sbin:/usr/sbin depmod -b "$1" "$version" ||
+		die "depmod failed (apt-get install kmod)"
+}
+
 if [ -s "$dir/vmlinuz" ]; then
+	index "$dir"
 	echo "$dir/vmlinuz"
 	exit 0
 fi
@@ -87,5 +102,6 @@ mv "$work"/boot/config-* "$work/config"
 mv "$work"/lib/modules "$work/modules"
 rm -rf "${work:?}/boot" "${work:?}/lib"
 echo "${image##*/vmlinuz-}" >"$work/version"
+index "$work"
 mv "$work" "$dir"
 echo "$dir/vmlinuz"

@@ -44,3 +44,11 @@ quietly()
 	rm -f "$log"
 	return "$status"
 }
+
+# alone NAME: waits until no other process is in the same part; for what several test runs make below out/
+alone()
+{
+	mkdir -p "$OUT"
+	exec 9>"$OUT/.$1.lock"
+	flock 9
+}

@@ -116,6 +116,19 @@ class Guest:
         match = self.expect(rb"^lguest# ", timeout, f"prompt after {command!r}")
         return self.screen[start : match.start()].decode(errors="replace").replace("\r", "")
 
+    def must(self, command, timeout=None):
+        """A command that must succeed; returns what it printed."""
+        text = self.run(command + "; echo =$?=", timeout)
+        match = re.search(r"=(\d+)=\n\Z", text)
+        if not match or match.group(1) != "0":
+            raise Failure(f"{command!r} fails:\n" + "".join(f"    | {line}\n" for line in text.split("\n")[-20:]))
+        return text[: match.start()]
+
+    def power_off(self):
+        """Ends the guest at its prompt, and checks how it ends."""
+        self.send("poweroff -f\n")
+        self.check_end(0)
+
     def type(self, keys, wanted, what):
         """Keys with editing among them; the line that the command must print."""
         self.send(keys + "\n")
