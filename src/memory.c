@@ -17,7 +17,7 @@ int guest_memory_create(struct guest_memory *mem, uint64_t size)
 {
 	int error;
 
-	*mem = (struct guest_memory){ .fd = -1 };
+	*mem = (struct guest_memory){ .fd = -1, .watch.lock = PTHREAD_MUTEX_INITIALIZER };
 	if (!size || size % 4096 || size > GUEST_RAM_MAX)
 		return -EINVAL;
 
@@ -36,6 +36,14 @@ int guest_memory_create(struct guest_memory *mem, uint64_t size)
 		mem->base = NULL;
 		goto fail;
 	}
+	mem->watch.code = mmap(NULL, size >> 12, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if ((void *)mem->watch.code == MAP_FAILED) {
+		mem->watch.code = NULL;
+		goto fail;
+	}
+	/* One mark must not cost a huge page. */
+	madvise((void *)mem->watch.code, size >> 12, MADV_NOHUGEPAGE);
 	/* A core dump of the launcher has no use for the guest's memory. */
 	madvise(mem->base, size, MADV_DONTDUMP);
 
@@ -46,6 +54,7 @@ int guest_memory_create(struct guest_memory *mem, uint64_t size)
 
 fail:
 	error = errno;
+	mem->size = size;
 	guest_memory_destroy(mem);
 	return -error;
 }
@@ -54,6 +63,8 @@ void guest_memory_destroy(struct guest_memory *mem)
 {
 	if (mem->base)
 		munmap(mem->base, mem->size);
+	if (mem->watch.code)
+		munmap((void *)mem->watch.code, mem->size >> 12);
 	if (mem->fd >= 0)
 		close(mem->fd);
 	*mem = (struct guest_memory){ .fd = -1 };
@@ -67,6 +78,24 @@ int guest_memory_clear(struct guest_memory *mem)
 	return 0;
 }
 
+void guest_memory_watch(struct guest_memory *mem, void (*written)(void *opaque, uint64_t page), void *opaque)
+{
+	pthread_mutex_lock(&mem->watch.lock);
+	mem->watch.written = written;
+	mem->watch.opaque = opaque;
+	if (!written)
+		madvise((void *)mem->watch.code, mem->size >> 12, MADV_DONTNEED);
+	pthread_mutex_unlock(&mem->watch.lock);
+}
+
+static void tell(struct guest_memory_watch *w, uint64_t page)
+{
+	pthread_mutex_lock(&w->lock);
+	if (w->written)
+		w->written(w->opaque, page);
+	pthread_mutex_unlock(&w->lock);
+}
+
 void guest_wrote(const struct guest_memory *mem, const void *host, uint64_t len)
 {
 	uint64_t first = (uint64_t)((const uint8_t *)host - mem->base) >> 12;
@@ -78,5 +107,5 @@ void guest_wrote(const struct guest_memory *mem, const void *host, uint64_t len)
 	atomic_thread_fence(memory_order_seq_cst);
 	for (uint64_t page = first; page <= last; page++)
 		if (atomic_load_explicit(&mem->watch.code[page], memory_order_relaxed))
-			mem->watch.written(mem->watch.opaque, page);
+			tell((struct guest_memory_watch *)(uintptr_t)&mem->watch, page);
 }

@@ -14,6 +14,7 @@
 #ifndef LGUEST_MEMORY_H
 #define LGUEST_MEMORY_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -26,12 +27,14 @@
  * Somebody who has to know when RAM is written by other than the guest's
  * CPUs: an engine that keeps translated code. @code has one byte per page of
  * RAM, in memfd order, non-zero while that page has been translated; @written
- * is called, on any thread, for pages where it is set.
+ * is called, on any thread but one at a time, for pages where it is set. It
+ * must not block. The marks live as long as the RAM, and are set by the watcher.
  */
 struct guest_memory_watch {
 	_Atomic uint8_t *code;
 	void (*written)(void *opaque, uint64_t page);
 	void *opaque;
+	pthread_mutex_t lock; /* held around written() */
 };
 
 struct guest_memory {
@@ -40,7 +43,7 @@ struct guest_memory {
 	uint64_t size; /* low_size + high_size, a multiple of 4096 */
 	uint64_t low_size;
 	uint64_t high_size;
-	struct guest_memory_watch watch; /* code is NULL: nobody watches */
+	struct guest_memory_watch watch;
 };
 
 /*
@@ -49,6 +52,13 @@ struct guest_memory {
  */
 int guest_memory_create(struct guest_memory *mem, uint64_t size);
 void guest_memory_destroy(struct guest_memory *mem);
+
+/*
+ * From now on @written(@opaque, page) is told what guest_wrote() is told of
+ * pages with a mark in watch.code. NULL: nobody watches any more, and all
+ * marks are clear; written() does not run when this has returned.
+ */
+void guest_memory_watch(struct guest_memory *mem, void (*written)(void *opaque, uint64_t page), void *opaque);
 
 /* Makes all of RAM zero again and gives its pages back to the host. */
 int guest_memory_clear(struct guest_memory *mem);

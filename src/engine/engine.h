@@ -80,7 +80,7 @@ enum vcpu_exit {
 };
 
 struct engine_config {
-	const struct guest_memory *memory; /* outlives the engine */
+	struct guest_memory *memory; /* outlives the engine, which watches it: guest_wrote() */
 	unsigned vcpus;
 	bool verbose;
 	bool perf_map; /* write /tmp/perf-PID.map for perf(1) */

@@ -168,6 +168,20 @@ static void drop_block(struct soft_engine *e, struct block *b)
 		remove_from(&code_page(e, b->phys2)->blocks2, b, true);
 }
 
+void page_mark(struct soft_engine *e, uint64_t page, bool code)
+{
+	__atomic_store_n(&e->memory.watch.code[page], code, __ATOMIC_RELAXED);
+	/* Pairs with the one in guest_wrote(): it sees the mark, or the translator its bytes. */
+	if (code)
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+static void page_clear(struct soft_engine *e, uint64_t page)
+{
+	e->code_pages[page] = NULL;
+	page_mark(e, page, false);
+}
+
 /*
  * The other page of a block that straddles two. Its granules may stay a
  * superset; to count them again for each of many blocks would take for ever.
@@ -178,7 +192,7 @@ static void page_forget(struct soft_engine *e, uint64_t phys)
 	const struct code_page *p = e->code_pages[i];
 
 	if (p && !p->blocks && !p->blocks2)
-		e->code_pages[i] = NULL; /* its memory goes with the next flush */
+		page_clear(e, (uint64_t)i); /* its memory goes with the next flush */
 }
 
 /* What is left of a page's blocks decides whether it stays protected. */
@@ -237,7 +251,7 @@ bool block_invalidate(struct soft_engine *e, uint64_t phys, unsigned len, const 
 void block_flush_all(struct soft_engine *e)
 {
 	for (struct code_page *p = e->watched; p; p = p->next)
-		e->code_pages[p->page] = NULL;
+		page_clear(e, p->page);
 	e->watched = NULL;
 	for (uint32_t i = 0; i < BLOCK_HASH_SIZE; i++)
 		e->hash[i] = NULL;
@@ -252,6 +266,45 @@ void block_flush_all(struct soft_engine *e)
 	for (unsigned i = 0; i < VIEW_COUNT; i++)
 		jc_flush(e->vcpu, (enum tlb_view)i);
 	e->vcpu->stats.code_flushes++;
+}
+
+void dma_written(void *engine, uint64_t page)
+{
+	struct soft_engine *e = engine;
+	struct dma_ring *r = &e->dma;
+	uint32_t head = __atomic_load_n(&r->head, __ATOMIC_RELAXED);
+
+	if (head - __atomic_load_n(&r->tail, __ATOMIC_ACQUIRE) == DMA_RING) {
+		__atomic_store_n(&r->overflow, true, __ATOMIC_RELEASE);
+	} else {
+		r->page[head % DMA_RING] = (uint32_t)page;
+		__atomic_store_n(&r->head, head + 1, __ATOMIC_RELEASE);
+	}
+	/*
+	 * Not before the page is noted. Every block polls at its entry, so code
+	 * that learns of the write from the device meets this first.
+	 */
+	__atomic_store_n(&e->vcpu->c.exit_request, 1, __ATOMIC_SEQ_CST);
+}
+
+void dma_drain(struct soft_vcpu *v)
+{
+	struct soft_engine *e = v->c.engine;
+	struct dma_ring *r = &e->dma;
+	uint32_t tail = __atomic_load_n(&r->tail, __ATOMIC_RELAXED);
+
+	if (__atomic_exchange_n(&r->overflow, false, __ATOMIC_SEQ_CST))
+		e->flush_wanted = v->current_stale = true;
+	while (tail != __atomic_load_n(&r->head, __ATOMIC_ACQUIRE)) {
+		uint64_t at = (uint64_t)r->page[tail % DMA_RING] << PAGE_SHIFT;
+
+		__atomic_store_n(&r->tail, ++tail, __ATOMIC_RELEASE);
+		if (at >= e->memory.low_size)
+			at += GUEST_HIGH_BASE - e->memory.low_size;
+		v->stats.dma_writes++;
+		if (block_invalidate(e, at, PAGE_SIZE, v->current))
+			v->current_stale = true;
+	}
 }
 
 struct block *block_at(struct soft_engine *e, uint32_t off, const struct insn_map **map)

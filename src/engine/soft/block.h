@@ -167,11 +167,23 @@ struct page_writers {
 #define WRITER_VALID 0x80000000u
 #define WRITER_MANY  0x40000000u /* in entry[0]: there are more */
 
+/*
+ * Pages that devices have written over code. Filled on any thread (dma_written(),
+ * one at a time), emptied on the vCPU's.
+ */
+#define DMA_RING 4096
+struct dma_ring {
+	_Atomic uint32_t head, tail; /* free running */
+	_Atomic bool overflow;       /* there were more: forget all code */
+	uint32_t page[DMA_RING];
+};
+
 struct translator;
 
 struct soft_engine {
 	struct engine e;
-	struct guest_memory memory; /* a copy of the description; the RAM is not ours */
+	struct guest_memory memory;          /* a copy of the description; the RAM is not ours */
+	struct guest_memory *watched_memory; /* the original, whose marks we keep */
 	const struct cpuid_table *cpuid;
 	void *perf_map; /* FILE *, or NULL */
 
@@ -200,6 +212,7 @@ struct soft_engine {
 	struct code_page *watched; /* all of them: a page can be watched without having a block */
 	/* TLB entries through which each page of RAM may be written: see note_writer() in mmu.c */
 	struct page_writers *writers;
+	struct dma_ring dma;
 
 	struct translator *translator;
 	struct soft_vcpu *vcpu; /* the only one for now */
@@ -277,6 +290,18 @@ static inline bool page_has_code(const struct soft_engine *e, int64_t index)
  * that depend on it. True when @current was among them.
  */
 bool block_invalidate(struct soft_engine *e, uint64_t phys, unsigned len, const struct block *current);
+/* A page's mark for guest_wrote(), to be set before its bytes are read. */
+void page_mark(struct soft_engine *e, uint64_t page, bool code);
+/* For guest_memory_watch(): notes the page and makes the vCPU come to dma_drain(). */
+void dma_written(void *engine, uint64_t page);
+static inline bool dma_pending(struct soft_engine *e)
+{
+	return __atomic_load_n(&e->dma.head, __ATOMIC_ACQUIRE) !=
+		       __atomic_load_n(&e->dma.tail, __ATOMIC_RELAXED) ||
+	       __atomic_load_n(&e->dma.overflow, __ATOMIC_ACQUIRE);
+}
+/* Drops the blocks of pages that devices have written. Sets vcpu.current_stale and flush_wanted. */
+void dma_drain(struct soft_vcpu *v);
 /* Empties the cache. Only while no vCPU is inside translated code. */
 void block_flush_all(struct soft_engine *e);
 /* The block whose hot code holds @host_pc (an offset), and the map entry; NULL if none. */

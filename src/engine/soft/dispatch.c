@@ -98,7 +98,8 @@ static bool service(struct soft_vcpu *v)
 	struct soft_cpu *c = &v->c;
 	bool stop, pending;
 
-	c->exit_request = 0;
+	/* With a barrier: what is asked for after this is asked for by a new request. */
+	__atomic_exchange_n(&c->exit_request, 0, __ATOMIC_SEQ_CST);
 	c->irq_open = 0;
 	v->stats.polls++;
 	fpu_park(c);
@@ -137,7 +138,6 @@ static bool sleep_until_event(struct soft_vcpu *v)
 			return false;
 		if (!c->s.halted)
 			break;
-		c->exit_request = 0;
 		fpu_park(c);
 		c->bus.halt(c->bus.machine, c->index);
 		fpu_unpark(c);
@@ -168,6 +168,7 @@ static bool watch_page(struct soft_vcpu *v, uint64_t phys)
 	*p = (struct code_page){ .page = (uint64_t)page, .next = e->watched };
 	e->watched = p;
 	e->code_pages[page] = p;
+	page_mark(e, (uint64_t)page, true);
 	mmu_protect_page(v, page);
 	return true;
 }
@@ -247,6 +248,19 @@ static struct block *find_block(struct soft_vcpu *v, uint64_t lin, uint32_t mode
 	return b;
 }
 
+/* Code that must not run again goes: while nobody is inside any. */
+static void clean_up(struct soft_vcpu *v)
+{
+	struct soft_engine *e = v->c.engine;
+
+	if (dma_pending(e))
+		dma_drain(v);
+	if (e->flush_wanted) {
+		e->flush_wanted = false;
+		block_flush_all(e);
+	}
+}
+
 /* An instruction breakpoint at @lin? Then #DB is set up and true returned. */
 static bool code_breakpoint(struct soft_cpu *c, uint64_t lin)
 {
@@ -302,6 +316,7 @@ static uint64_t next_block(struct soft_vcpu *v, bool *fatal)
 		v->shadow_exit_request = __atomic_exchange_n(&c->exit_request, 0, __ATOMIC_SEQ_CST) |
 					 c->irq_open;
 		c->irq_open = 0;
+		clean_up(v); /* that may have been what the request was for */
 	}
 	if (mode & (MODE_TF | MODE_HWBP | MODE_CHECK(SEG_CS))) {
 		if ((mode & MODE_CHECK(SEG_CS)) && c->s.rip > c->s.seg[SEG_CS].limit) {
@@ -486,6 +501,9 @@ static enum after access_stored(struct soft_vcpu *v, const struct block *b, cons
 		/* Probed before, so it cannot fail now. */
 		(void)soft_write(c, v->store.lin, v->bounce_area + (v->store.lin & 63), v->store.size,
 				 MEM_WRITE);
+		/* A doorbell: the device may have written to memory meanwhile. */
+		if (dma_pending(e))
+			dma_drain(v);
 		v->current = NULL;
 		v->leave_behind = v->current_stale && !d->access.stay;
 	}
@@ -520,6 +538,9 @@ static enum after run_sysop(struct soft_vcpu *v, const struct block *b, const st
 		v->stats.sysops++;
 		next = sysop_table[op->id](c, op);
 	}
+	/* A port, or an instruction that waits for others' changes to code (CPUID). */
+	if (dma_pending(c->engine))
+		dma_drain(v);
 	v->current = NULL;
 	if (op->id == SYSOP_INTO && next == NEXT_DISPATCH)
 		v->no_step = true; /* taken */
@@ -694,10 +715,7 @@ enum vcpu_exit soft_run(struct soft_vcpu *v)
 		}
 		if (c->shutdown)
 			continue;
-		if (e->flush_wanted) {
-			e->flush_wanted = false;
-			block_flush_all(e);
-		}
+		clean_up(v);
 		pc = next_block(v, &fatal);
 		v->link_from = NULL;
 		if (fatal)

@@ -112,6 +112,7 @@ static struct vcpu *soft_vcpu_create(struct engine *engine, unsigned index, cons
 		.exit_r9 = e->desc_host_fault,
 	};
 	e->vcpu = v;
+	guest_memory_watch(e->watched_memory, dma_written, e);
 	mmu_reset(v);
 	for (unsigned i = 0; i < VIEW_COUNT; i++) {
 		v->jc_log_count[i] = JC_LOG_SIZE + 1;
@@ -129,6 +130,7 @@ static void soft_vcpu_destroy(struct vcpu *vcpu)
 {
 	struct soft_vcpu *v = (struct soft_vcpu *)vcpu;
 
+	guest_memory_watch(v->c.engine->watched_memory, NULL, NULL);
 	v->c.engine->vcpu = NULL;
 	munmap(v, sizeof(*v));
 }
@@ -169,8 +171,8 @@ static void soft_print_stats(struct engine *engine, FILE *out)
 	fprintf(out,
 		"lguest: soft engine: interrupts %" PRIu64 ", exceptions %" PRIu64
 		" (raised by the host CPU %" PRIu64 "), halts %" PRIu64 ", MMIO %" PRIu64
-		", writes to code pages %" PRIu64 "\n",
-		s->interrupts, s->faults, s->host_faults, s->halts, s->mmio, s->smc_writes);
+		", writes to code pages %" PRIu64 " (by devices %" PRIu64 ")\n",
+		s->interrupts, s->faults, s->host_faults, s->halts, s->mmio, s->smc_writes, s->dma_writes);
 	fprintf(out,
 		"lguest: soft engine: TLB flushes %" PRIu64 " (global) %" PRIu64 " (CR3) %" PRIu64
 		" (INVLPG)\n",
@@ -233,6 +235,7 @@ static struct engine *soft_create(const struct engine_config *cfg)
 		goto fail;
 	e->code_fd = -1;
 	e->memory = *cfg->memory;
+	e->watched_memory = cfg->memory;
 	e->e = (struct engine){
 		.ops = &engine_soft,
 		.vcpu_create = soft_vcpu_create,

@@ -95,7 +95,7 @@ struct pending_store {
 struct soft_stats {
 	uint64_t translated_blocks, translated_insns, code_flushes, invalidations;
 	uint64_t exits[EXIT_KINDS]; /* by enum desc_kind */
-	uint64_t dispatches, tlb_misses, bounces, smc_writes;
+	uint64_t dispatches, tlb_misses, bounces, smc_writes, dma_writes;
 	uint64_t sysops, interrupts, faults, polls, links, halts, mmio, host_faults;
 	uint64_t flush_all, flush_nonglobal, invlpg;
 };

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Devices that write over translated code (guest_wrote()).
+ *
+ * A guest in flat 32-bit mode without paging calls functions that a "device"
+ * changes: another thread, or the guest's own while it is in a doorbell. When
+ * the guest has been told, only the new code may run. The engine sees neither
+ * an interrupt nor a store of the guest's that would make it look.
+ */
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "cpu/cpuid.h"
+#include "cpu/state.h"
+#include "cpu/x86.h"
+#include "engine/engine.h"
+#include "memory.h"
+
+#define RAM_SIZE  (64ull << 20)
+#define CODE      0x1000u
+#define MAILBOX   0x8000u
+#define FUNCTIONS 0x100000u /* one page each */
+#define COUNT     64u
+#define DOORBELL  0xd0000000u
+#define PORT_BELL 0x50
+#define PORT_HALT 0x51
+#define PORT_END  0x52
+
+/* What guest and device say to each other. The guest polls `go`. */
+struct mailbox {
+	uint32_t go;       /* number of the round; ~0: end */
+	uint32_t function; /* which one to call */
+	uint32_t done;     /* the round that the guest has finished */
+	uint32_t result;
+};
+
+/* clang-format off */
+__asm__(".section .rodata\n"
+	".code32\n"
+	/* Round after round: wait, call, answer. */
+	"guest_poll:\n"
+	"	xor	%ecx, %ecx\n"
+	"1:	pause\n"
+	"	mov	0x8000, %eax\n"
+	"	cmp	%eax, %ecx\n"
+	"	je	1b\n"
+	"	mov	%eax, %ecx\n"
+	"	cmp	$-1, %eax\n"
+	"	je	2f\n"
+	"	mov	0x8004, %eax\n"
+	"	shl	$12, %eax\n"
+	"	add	$0x100000, %eax\n"
+	"	test	$1, %cl\n"
+	"	jz	3f\n"
+	"	call	0x100000\n" /* translated, and linked or cached */
+	"	mov	0x8004, %eax\n"
+	"	shl	$12, %eax\n"
+	"	add	$0x100000, %eax\n"
+	"3:	call	*%eax\n"
+	"	mov	%eax, 0x800c\n"
+	"	mov	%ecx, 0x8008\n"
+	"	jmp	1b\n"
+	"2:	out	%al, $0x52\n"
+	"guest_poll_end:\n"
+	/* The device changes the very next instructions. */
+	"guest_bell:\n"
+	"	mov	$200, %ecx\n"
+	"1:	mov	%ecx, 0xd0000000\n"
+	"guest_bell_1:\n"
+	"	mov	$0, %eax\n"
+	"	mov	%eax, 0x8008\n"
+	"	mov	%ecx, %eax\n"
+	"	out	%al, $0x50\n"
+	"guest_bell_2:\n"
+	"	mov	$0, %edx\n"
+	"	mov	%edx, 0x800c\n"
+	"	out	%al, $0x51\n"
+	"	loop	1b\n"
+	"	out	%al, $0x52\n"
+	"guest_bell_end:\n"
+	".code64\n"
+	".text\n");
+/* clang-format on */
+extern const uint8_t guest_poll[], guest_poll_end[];
+extern const uint8_t guest_bell[], guest_bell_1[], guest_bell_2[], guest_bell_end[];
+
+struct test {
+	struct guest_memory mem;
+	struct cpuid_table cpuid;
+	struct engine *engine;
+	struct vcpu *vcpu;
+	_Atomic bool stop;
+	uint32_t round, wrong;
+	unsigned seed;
+};
+
+static uint32_t *word(struct test *t, uint32_t addr)
+{
+	return guest_range(&t->mem, addr, 4);
+}
+
+/* The device: changes the immediate of the MOV at @addr, then says so. */
+static void dma_immediate(struct test *t, uint32_t addr, uint32_t value)
+{
+	memcpy(guest_range(&t->mem, addr + 1, 4), &value, 4);
+	guest_wrote(&t->mem, guest_range(&t->mem, addr + 1, 4), 4);
+}
+
+/* ---- the bus ---- */
+
+static uint64_t mmio_read(void *o, unsigned cpu, uint64_t addr, unsigned size)
+{
+	return ~0ull;
+}
+
+static void mmio_write(void *o, unsigned cpu, uint64_t addr, unsigned size, uint64_t val)
+{
+	struct test *t = o;
+
+	assert_int_equal(addr, DOORBELL);
+	dma_immediate(t, CODE + (uint32_t)(guest_bell_1 - guest_bell), (uint32_t)val * 3);
+}
+
+static uint32_t pio_read(void *o, unsigned cpu, uint16_t port, unsigned size)
+{
+	return ~0u;
+}
+
+static void pio_write(void *o, unsigned cpu, uint16_t port, unsigned size, uint32_t val)
+{
+	struct test *t = o;
+
+	switch (port) {
+	case PORT_BELL:
+		if (*word(t, MAILBOX + 8) != val * 3)
+			t->wrong++;
+		dma_immediate(t, CODE + (uint32_t)(guest_bell_2 - guest_bell), val * 5);
+		break;
+	case PORT_HALT:
+		if (*word(t, MAILBOX + 12) != (val & 0xff) * 5)
+			t->wrong++;
+		t->round++;
+		break;
+	case PORT_END:
+		t->stop = true;
+		t->engine->vcpu_kick(t->vcpu);
+		break;
+	}
+}
+
+static bool msr_read(void *o, unsigned cpu, uint32_t msr, uint64_t *val)
+{
+	return false;
+}
+
+static bool msr_write(void *o, unsigned cpu, uint32_t msr, uint64_t val)
+{
+	return false;
+}
+
+static uint8_t tpr_read(void *o, unsigned cpu)
+{
+	return 0;
+}
+
+static void tpr_write(void *o, unsigned cpu, uint8_t tpr)
+{
+}
+
+static enum vcpu_service service(void *o, unsigned cpu)
+{
+	struct test *t = o;
+
+	return t->stop ? VCPU_STOP : VCPU_CONTINUE;
+}
+
+static bool interrupt_pending(void *o, unsigned cpu)
+{
+	return false;
+}
+
+static int interrupt_accept(void *o, unsigned cpu)
+{
+	return -1;
+}
+
+static void halt(void *o, unsigned cpu)
+{
+}
+
+static const struct vcpu_bus bus = {
+	.mmio_read = mmio_read,
+	.mmio_write = mmio_write,
+	.pio_read = pio_read,
+	.pio_write = pio_write,
+	.msr_read = msr_read,
+	.msr_write = msr_write,
+	.tpr_read = tpr_read,
+	.tpr_write = tpr_write,
+	.service = service,
+	.interrupt_pending = interrupt_pending,
+	.interrupt_accept = interrupt_accept,
+	.halt = halt,
+};
+
+/* ---- the guest ---- */
+
+static void start(struct test *t, const uint8_t *code, const uint8_t *end)
+{
+	struct engine_config cfg = { .memory = &t->mem, .vcpus = 1 };
+	struct vcpu_bus b = bus;
+	struct x86_state *s = aligned_alloc(64, (sizeof(*s) + 63) & ~63ul);
+
+	memset(s, 0, sizeof(*s));
+	cpuid_build(&t->cpuid, 1);
+	t->engine = engine_soft.create(&cfg);
+	assert_non_null(t->engine);
+	b.machine = t;
+	t->vcpu = t->engine->vcpu_create(t->engine, 0, &b, &t->cpuid);
+	assert_non_null(t->vcpu);
+	memcpy(guest_range(&t->mem, CODE, 4096), code, (size_t)(end - code));
+
+	s->rip = CODE;
+	s->regs[REG_RSP] = 0x10000;
+	s->rflags = 2;
+	s->cr0 = CR0_PE | CR0_ET;
+	for (unsigned i = 0; i < SEG_COUNT; i++)
+		s->seg[i] = (struct x86_seg){ .sel = 0x10, .limit = ~0u, .attr = 0xc093 };
+	s->seg[SEG_CS] = (struct x86_seg){ .sel = 0x08, .limit = ~0u, .attr = 0xc09b };
+	t->engine->vcpu_set_state(t->vcpu, s);
+	free(s);
+}
+
+static void end(struct test *t)
+{
+	t->engine->vcpu_destroy(t->vcpu);
+	t->engine->destroy(t->engine);
+	t->engine = NULL;
+	/* Nobody watches any more; this must reach nobody. */
+	guest_wrote(&t->mem, t->mem.base, t->mem.size);
+}
+
+static void *run(void *o)
+{
+	struct test *t = o;
+
+	assert_int_equal(t->engine->vcpu_run(t->vcpu), VCPU_EXIT_STOP);
+	return NULL;
+}
+
+static uint32_t rnd(struct test *t, uint32_t n)
+{
+	return (uint32_t)rand_r(&t->seed) % n;
+}
+
+static void wait_for(struct test *t, uint32_t round)
+{
+	for (unsigned i = 0; __atomic_load_n(word(t, MAILBOX + 8), __ATOMIC_ACQUIRE) != round; i++)
+		if (i % 64 == 63)
+			sched_yield();
+}
+
+/* One round: new code for one function, of which the guest hears by polling memory. */
+static void one_round(struct test *t, uint32_t round, bool flood)
+{
+	uint32_t f = rnd(t, COUNT), value = (uint32_t)rand_r(&t->seed);
+
+	for (volatile uint32_t i = rnd(t, 2000); i; i--)
+		;
+	dma_immediate(t, FUNCTIONS + f * 4096, value);
+	/* All of RAM at once; more than anybody keeps a list of, if all of it has code. */
+	if (flood)
+		guest_wrote(&t->mem, t->mem.base, t->mem.size);
+	*word(t, MAILBOX + 4) = f;
+	__atomic_store_n(word(t, MAILBOX), round, __ATOMIC_RELEASE);
+	wait_for(t, round);
+	if (*word(t, MAILBOX + 12) != value)
+		t->wrong++;
+}
+
+static void test_other_thread(void **state)
+{
+	struct test *t = calloc(1, sizeof(*t));
+	pthread_t thread;
+
+	t->seed = 4711;
+	assert_int_equal(guest_memory_create(&t->mem, RAM_SIZE), 0);
+	/* Twice: a machine that resets has a new engine on the same memory. */
+	for (unsigned life = 0; life < 2; life++) {
+		t->stop = false;
+		memset(guest_range(&t->mem, MAILBOX, 16), 0, 16);
+		for (uint32_t f = 0; f < COUNT; f++) {
+			static const uint8_t mov_ret[] = { 0xb8, 0, 0, 0, 0, 0xc3 };
+
+			memcpy(guest_range(&t->mem, FUNCTIONS + f * 4096, 8), mov_ret, sizeof(mov_ret));
+		}
+		start(t, guest_poll, guest_poll_end);
+		assert_int_equal(pthread_create(&thread, NULL, run, t), 0);
+		for (uint32_t round = 1; round <= 3000; round++)
+			one_round(t, round, round % 100 == 0);
+		__atomic_store_n(word(t, MAILBOX), ~0u, __ATOMIC_RELEASE);
+		pthread_join(thread, NULL);
+		end(t);
+	}
+	assert_int_equal(t->wrong, 0);
+	guest_memory_destroy(&t->mem);
+	free(t);
+}
+
+/* More pages with code than the engine keeps count of. */
+static void test_overflow(void **state)
+{
+	enum { PAGES = 5000 };
+	struct test *t = calloc(1, sizeof(*t));
+	pthread_t thread;
+	uint32_t round = 0;
+
+	t->seed = 42;
+	assert_int_equal(guest_memory_create(&t->mem, RAM_SIZE), 0);
+	for (uint32_t f = 0; f < PAGES; f++) {
+		uint8_t mov_ret[] = { 0xb8, (uint8_t)f, (uint8_t)(f >> 8), 0, 0, 0xc3 };
+
+		memcpy(guest_range(&t->mem, FUNCTIONS + f * 4096, 8), mov_ret, sizeof(mov_ret));
+	}
+	start(t, guest_poll, guest_poll_end);
+	assert_int_equal(pthread_create(&thread, NULL, run, t), 0);
+	for (unsigned pass = 0; pass < 2; pass++) {
+		for (uint32_t f = 0; f < PAGES; f++) {
+			*word(t, MAILBOX + 4) = f;
+			__atomic_store_n(word(t, MAILBOX), ++round, __ATOMIC_RELEASE);
+			wait_for(t, round);
+			if (*word(t, MAILBOX + 12) != f + pass * 0x10000)
+				t->wrong++;
+		}
+		for (uint32_t f = 0; f < PAGES; f++)
+			*word(t, FUNCTIONS + f * 4096 + 1) = f + (pass + 1) * 0x10000;
+		guest_wrote(&t->mem, guest_range(&t->mem, FUNCTIONS, PAGES * 4096), PAGES * 4096);
+	}
+	__atomic_store_n(word(t, MAILBOX), ~0u, __ATOMIC_RELEASE);
+	pthread_join(thread, NULL);
+	end(t);
+	assert_int_equal(t->wrong, 0);
+	guest_memory_destroy(&t->mem);
+	free(t);
+}
+
+/* In the middle of the guest's own access, on its own thread, to the code right behind. */
+static void test_doorbell(void **state)
+{
+	struct test *t = calloc(1, sizeof(*t));
+
+	assert_int_equal(guest_memory_create(&t->mem, RAM_SIZE), 0);
+	start(t, guest_bell, guest_bell_end);
+	run(t);
+	assert_int_equal(t->round, 200);
+	assert_int_equal(t->wrong, 0);
+	end(t);
+	guest_memory_destroy(&t->mem);
+	free(t);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_doorbell),
+		cmocka_unit_test(test_other_thread),
+		cmocka_unit_test(test_overflow),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
