@@ -463,6 +463,7 @@ int pc_init(struct pc *pc, const struct guest_memory *ram, unsigned vcpus, uint3
 
 void pc_destroy(struct pc *pc)
 {
+	pci_destroy(&pc->pci);
 	pthread_mutex_destroy(&pc->lock);
 }
 

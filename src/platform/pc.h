@@ -82,6 +82,7 @@ struct pc {
  */
 int pc_init(struct pc *pc, const struct guest_memory *ram, unsigned vcpus, uint32_t tsc_khz,
 	    const struct pc_host *host, void *opaque);
+/* With all that is plugged into the PCI bus; what those serve (virtio devices) is not its to destroy. */
 void pc_destroy(struct pc *pc);
 
 /* Power-up state again, for everything plugged into the PCI bus, too. No vCPU may run. */

@@ -318,4 +318,15 @@ void pci_reset(struct pci_bus *pci)
 	pci_unlock(pci);
 }
 
+void pci_destroy(struct pci_bus *pci)
+{
+	for (unsigned slot = 0; slot < PCI_SLOTS; slot++) {
+		struct pci_device *dev = pci->slot[slot];
+
+		pci->slot[slot] = NULL;
+		if (dev && dev->destroy)
+			dev->destroy(dev);
+	}
+}
+
 const struct bus_ops pci_bus_ops = { .read = pci_read, .write = pci_write, .unlocked = true };

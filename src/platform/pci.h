@@ -92,6 +92,8 @@ struct pci_device {
 	void (*window_write)(struct pci_device *dev, unsigned at, unsigned size, uint32_t val);
 	/* The bus is reset; may be NULL. Without the lock, before BARs and command register are. */
 	void (*reset)(struct pci_device *dev);
+	/* The bus goes away for good; may be NULL. The struct itself may be freed. */
+	void (*destroy)(struct pci_device *dev);
 	void *opaque;
 	/* The bridge's side */
 	struct pci_bus *bus;
@@ -127,6 +129,9 @@ void pci_init(struct pci_bus *pci, struct bus *ports, struct bus *memory);
  * register zero. Takes the lock.
  */
 void pci_reset(struct pci_bus *pci);
+
+/* Lets each device destroy itself. No vCPU may run. */
+void pci_destroy(struct pci_bus *pci);
 
 /* Fills in the identity; @class_code is 24 bits. */
 void pci_device_init(struct pci_device *dev, const char *name, uint16_t vendor, uint16_t device,

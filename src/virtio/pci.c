@@ -10,7 +10,7 @@
 #include <linux/virtio_ids.h>
 #include <linux/virtio_pci.h>
 #include <stddef.h>
-#include <string.h>
+#include <stdlib.h>
 
 #define VENDOR          0x1af4
 #define FIRST_DEVICE_ID 0x1040 /* 4.1.2: plus the virtio device's number */
@@ -429,34 +429,55 @@ static uint32_t class_of(uint16_t id)
 	}
 }
 
-int virtio_pci_plug(struct virtio_pci *t, struct virtio_device *dev, struct pci_bus *bus)
+static void destroy(struct pci_device *pci)
 {
-	unsigned slot = pci_free_slot(bus);
+	struct virtio_pci *t = pci->opaque;
+
+	virtio_lock(t->dev);
+	t->dev->transport = (struct virtio_transport){ 0 };
+	virtio_unlock(t->dev);
+	free(t);
+}
+
+/* All of it, up to the slot. */
+static int fill_in(struct virtio_pci *t, struct virtio_device *dev)
+{
+	const uint16_t id = (uint16_t)(FIRST_DEVICE_ID + dev->ops->id);
 	int error;
 
-	if (!slot)
-		return -ENOSPC;
-	memset(t, 0, sizeof(*t));
 	t->dev = dev;
-	pci_device_init(&t->pci, dev->name, VENDOR, (uint16_t)(FIRST_DEVICE_ID + dev->ops->id),
-			class_of(dev->ops->id), REVISION);
+	pci_device_init(&t->pci, dev->name, VENDOR, id, class_of(dev->ops->id), REVISION);
 	pci_set(&t->pci, PCI_SUBVENDOR, 2, VENDOR);
-	pci_set(&t->pci, PCI_SUBDEVICE, 2, FIRST_DEVICE_ID + dev->ops->id);
+	pci_set(&t->pci, PCI_SUBDEVICE, 2, id);
 	pci_set(&t->pci, PCI_INT_PIN, 1, 1); /* INTA */
 	t->pci.opaque = t;
 	t->pci.written = config_written;
 	t->pci.reset = reset;
+	t->pci.destroy = destroy;
 	/* A vector for each queue, and one for changes of the configuration */
 	error = msix_init(&t->msix, &t->pci, BAR_MSIX, dev->ops->queues + 1);
 	if (!error)
 		error = pci_add_bar(&t->pci, BAR_REGISTERS, PCI_BAR_MEM32, VPCI_BAR_SIZE, &registers_ops, t);
-	if (error)
+	if (!error && !add_capabilities(t))
+		error = -EINVAL;
+	return error;
+}
+
+int virtio_pci_create(struct virtio_device *dev, struct pci_bus *bus)
+{
+	struct virtio_pci *t = calloc(1, sizeof(*t));
+	unsigned slot = pci_free_slot(bus);
+	int error;
+
+	if (!t)
+		return -ENOMEM;
+	error = !slot ? -ENOSPC : fill_in(t, dev);
+	if (!error)
+		error = pci_attach(bus, &t->pci, slot);
+	if (error) {
+		free(t);
 		return error;
-	if (dev->ops->queues > VIRTIO_MAX_QUEUES || !add_capabilities(t))
-		return -EINVAL;
-	error = pci_attach(bus, &t->pci, slot);
-	if (error)
-		return error;
+	}
 	forget(t);
 	dev->transport = (struct virtio_transport){ .interrupt = on_interrupt,
 						    .config_changed = on_config_changed,

@@ -51,11 +51,14 @@ struct virtio_pci {
 
 /*
  * Plugs @dev into the first free slot of @bus and becomes its transport.
- * 0, -ENOSPC when all slots are taken, or -EINVAL. Before the guest runs.
+ * 0, -ENOSPC when all slots are taken, -ENOMEM or -EINVAL. Before the guest runs.
  *
- * @t and @dev must live as long as the guest may run; @t as long as @dev may
- * raise interrupts. A reset of the PCI bus (pc_reset()) resets the device, too.
+ *   virtio_pci_create(dev, &pc->pci);
+ *
+ * From then on a reset of the PCI bus (pc_reset()) resets the device, too. The
+ * transport goes away with the bus (pc_destroy()), which must happen after the
+ * device has been stopped and before it is destroyed.
  */
-int virtio_pci_plug(struct virtio_pci *t, struct virtio_device *dev, struct pci_bus *bus);
+int virtio_pci_create(struct virtio_device *dev, struct pci_bus *bus);
 
 #endif
