@@ -27,6 +27,18 @@ struct vcpu;
 enum vcpu_service { VCPU_CONTINUE, VCPU_STOP };
 
 /*
+ * An exception, or an INT n, for a platform that delivers events itself.
+ * s->rip is what a CPU would push: behind the instruction for software interrupts,
+ * at it for faults; s->rflags has RF as pushed; s->cr2 is set for #PF.
+ */
+struct vcpu_trap {
+	uint8_t vector;
+	bool software; /* INT n, INT3, INTO */
+	bool has_error;
+	uint32_t error;
+};
+
+/*
  * The machine's side, called on the vCPU's thread with the host's floating
  * point environment in force. @machine is vcpu_bus.machine; @cpu the index.
  */
@@ -71,6 +83,20 @@ struct vcpu_bus {
 	 * to say. Costs no CPU time. May return early.
 	 */
 	void (*halt)(void *machine, unsigned cpu);
+
+	/*
+	 * For platforms without IDT, GDT and interrupt flag of the CPU (the lguest
+	 * ABI); NULL for all others. trap() gets each event in the place of the
+	 * IDT, enter() is called after service() and takes the place of
+	 * interrupt_pending() and interrupt_accept(). Both may change @s, which is complete
+	 * (but for @xsave), and clear s->halted; CR3 is loaded anew when it differs.
+	 * @gdt: descriptors, accessed bits set, in the place of what GDTR points at; read whenever
+	 * a segment register is loaded.
+	 */
+	void (*trap)(void *machine, unsigned cpu, struct x86_state *s, const struct vcpu_trap *trap);
+	void (*enter)(void *machine, unsigned cpu, struct x86_state *s);
+	const uint64_t *gdt;
+	unsigned gdt_entries;
 };
 
 enum vcpu_exit {
@@ -110,6 +136,12 @@ struct engine {
 	void (*vcpu_set_state)(struct vcpu *v, const struct x86_state *s);
 	void (*vcpu_get_state)(struct vcpu *v, struct x86_state *s);
 	enum vcpu_exit (*vcpu_run)(struct vcpu *v);
+	/*
+	 * Page tables have changed: forgets the translation of the page at @lin, or of
+	 * all but global pages. From inside the callbacks of struct vcpu_bus only.
+	 */
+	void (*vcpu_flush_page)(struct vcpu *v, uint64_t lin);
+	void (*vcpu_flush_tlb)(struct vcpu *v);
 	/* Makes vcpu_run() call service() soon. Any thread, any signal handler. */
 	void (*vcpu_kick)(struct vcpu *v);
 	void (*print_stats)(struct engine *e, FILE *out);

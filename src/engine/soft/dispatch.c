@@ -104,12 +104,14 @@ static bool service(struct soft_vcpu *v)
 	v->stats.polls++;
 	fpu_park(c);
 	stop = c->bus.service(c->bus.machine, c->index) == VCPU_STOP;
-	pending = !stop && c->bus.interrupt_pending(c->bus.machine, c->index);
+	pending = !stop && !c->bus.enter && c->bus.interrupt_pending(c->bus.machine, c->index);
 	fpu_unpark(c);
 	if (stop) {
 		c->stop = true;
 		return false;
 	}
+	if (c->bus.enter)
+		event_enter(c);
 	c->irq_waiting = pending && (!c->iflag || c->s.int_shadow);
 	if (pending && !c->irq_waiting) {
 		int vector;

@@ -55,6 +55,16 @@ static void soft_get_state(struct vcpu *vcpu, struct x86_state *s)
 	s->rflags = cpu_get_rflags(&v->c);
 }
 
+static void soft_flush_page(struct vcpu *vcpu, uint64_t lin)
+{
+	mmu_invlpg(&((struct soft_vcpu *)vcpu)->c, lin);
+}
+
+static void soft_flush_tlb(struct vcpu *vcpu)
+{
+	mmu_flush_nonglobal(&((struct soft_vcpu *)vcpu)->c);
+}
+
 static void soft_kick(struct vcpu *vcpu)
 {
 	((struct soft_vcpu *)vcpu)->c.exit_request = 1;
@@ -243,6 +253,8 @@ static struct engine *soft_create(const struct engine_config *cfg)
 		.vcpu_set_state = soft_set_state,
 		.vcpu_get_state = soft_get_state,
 		.vcpu_run = soft_vcpu_run,
+		.vcpu_flush_page = soft_flush_page,
+		.vcpu_flush_tlb = soft_flush_tlb,
 		.vcpu_kick = soft_kick,
 		.print_stats = soft_print_stats,
 		.destroy = soft_destroy,

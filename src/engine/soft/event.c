@@ -11,15 +11,27 @@
  * type, so that kernel's double fault shuts the CPU down), virtual-8086 mode.
  */
 #include "engine/soft/event.h"
+#include "engine/soft/fpu.h"
 #include "engine/soft/mmu.h"
 #include "engine/soft/segment.h"
 #include "engine/soft/sysop.h"
+
+/* After the platform had its hands on the state, which had @cr3 before. */
+static void cpu_state_changed(struct soft_cpu *c, uint64_t cr3)
+{
+	c->cpl = (c->s.seg[SEG_SS].attr & SEG_ATTR_DPL) >> SEG_ATTR_DPL_SHIFT;
+	cpu_set_rflags(c, c->s.rflags);
+	cpu_update_mode(c);
+	if (c->s.cr3 != cr3)
+		mmu_flush_nonglobal(c);
+}
 
 /* One event on its way; what the IDT has to do with it. */
 struct event {
 	uint8_t vector;
 	bool has_error;
-	bool check_dpl; /* INT n, INT3, INTO */
+	bool software;  /* INT n, INT3, INTO, INT1 */
+	bool check_dpl; /* not for INT1 */
 	unsigned ext;
 	uint32_t error;
 	uint64_t rip;    /* what gets pushed */
@@ -171,12 +183,43 @@ static int push_frame32(struct soft_cpu *c, const struct event *ev, const struct
 	return 0;
 }
 
+/* The platform's own way; it cannot fail, for the platform ends the guest instead. */
+static void hand_over(struct soft_cpu *c, const struct event *ev)
+{
+	const struct vcpu_trap trap = {
+		.vector = ev->vector, .software = ev->software, .has_error = ev->has_error, .error = ev->error
+	};
+	uint64_t cr3 = c->s.cr3;
+
+	c->s.rip = ev->rip;
+	c->s.rflags = ev->rflags;
+	fpu_park(c);
+	c->bus.trap(c->bus.machine, c->index, &c->s, &trap);
+	fpu_unpark(c);
+	cpu_state_changed(c, cr3);
+}
+
+void event_enter(struct soft_cpu *c)
+{
+	uint64_t cr3 = c->s.cr3;
+
+	c->s.rflags = cpu_get_rflags(c);
+	fpu_park(c);
+	c->bus.enter(c->bus.machine, c->index, &c->s);
+	fpu_unpark(c);
+	cpu_state_changed(c, cr3);
+}
+
 static int deliver(struct soft_cpu *c, const struct event *ev)
 {
 	struct gate g;
 	struct x86_seg cs, ss = c->s.seg[SEG_SS];
 	unsigned cpl = 0;
 
+	if (c->bus.trap) {
+		hand_over(c, ev);
+		return 0;
+	}
 	if (read_gate(c, ev, &g) || load_handler_cs(c, ev, g.sel, &cs, &cpl) ||
 	    code_check_rip(c, &cs, g.offset, ev->ext))
 		return -1;
@@ -287,6 +330,7 @@ enum soft_next event_software(struct soft_cpu *c, uint8_t vector, bool check_dpl
 {
 	struct event ev = {
 		.vector = vector,
+		.software = true,
 		.check_dpl = check_dpl,
 		.ext = check_dpl ? 0 : 1,
 		.rip = c->next_rip,

@@ -26,4 +26,7 @@ void event_interrupt(struct soft_cpu *c, uint8_t vector);
  */
 enum soft_next event_software(struct soft_cpu *c, uint8_t vector, bool check_dpl);
 
+/* Lets a platform with vcpu_bus.enter() change the state before the guest goes on. */
+void event_enter(struct soft_cpu *c);
+
 #endif

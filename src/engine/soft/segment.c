@@ -33,6 +33,12 @@ static bool desc_address(const struct soft_cpu *c, uint16_t sel, unsigned len, u
 
 int desc_try_read(struct soft_cpu *c, uint16_t sel, struct desc *d)
 {
+	if (c->bus.gdt && !(sel & 4)) {
+		if (sel >> 3 >= c->bus.gdt_entries)
+			return 1;
+		*d = (struct desc){ .lo = c->bus.gdt[sel >> 3] };
+		return 0;
+	}
 	if (!desc_address(c, sel, 8, &d->addr))
 		return 1;
 	d->hi = 0;
