@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "virtio/devices.h"
+#include "virtio/pci.h"
 
 static void on_warn(void *opaque, const char *line)
 {
@@ -28,13 +29,27 @@ static struct virtio_device *create(const struct device_config *cfg, unsigned in
 	switch (cfg->kind) {
 	case DEVICE_BLOCK: break;
 	case DEVICE_NET: break;
-	case DEVICE_RNG: break;
+	case DEVICE_RNG: return virtio_rng_create(index, env, err, errlen);
 	}
-	snprintf(err, errlen, "%s: not built yet",
-		 cfg->kind == DEVICE_BLOCK ? "--block"
-		 : cfg->kind == DEVICE_NET ? "--net"
-					   : "--rng");
+	snprintf(err, errlen, "%s: not built yet", cfg->kind == DEVICE_BLOCK ? "--block" : "--net");
 	return NULL;
+}
+
+/* Takes @dev, also when it fails; NULL has failed already. */
+static bool plug(struct machine *m, struct virtio_device *dev, const char *err)
+{
+	int error;
+
+	if (!dev) {
+		fprintf(stderr, "lguest: %s\n", err);
+		return false;
+	}
+	m->device[m->devices++] = dev;
+	error = virtio_pci_create(dev, &m->pc.pci);
+	if (error)
+		fprintf(stderr, "lguest: %s: cannot be plugged into the PCI bus: %s\n", dev->name,
+			strerror(-error));
+	return error == 0;
 }
 
 bool devices_create(struct machine *m)
@@ -47,19 +62,17 @@ bool devices_create(struct machine *m)
 	};
 	for (unsigned i = 0; i < m->cfg->devices; i++) {
 		const struct device_config *cfg = &m->cfg->device[i];
-		struct virtio_device *dev = create(cfg, index[cfg->kind]++, &m->env, err, sizeof(err));
 
-		if (!dev) {
-			fprintf(stderr, "lguest: %s\n", err);
+		if (!plug(m, create(cfg, index[cfg->kind]++, &m->env, err, sizeof(err)), err))
 			return false;
-		}
-		m->device[m->devices++] = dev;
 	}
 	return true;
 }
 
 void devices_reset(struct machine *m)
 {
+	for (unsigned i = 0; i < m->devices; i++)
+		virtio_reset(m->device[i]);
 }
 
 void devices_destroy(struct machine *m)

@@ -106,14 +106,21 @@ static int on_console_get(void *opaque)
 {
 	struct machine *m = opaque;
 
-	return console_get(&m->console);
+	return console_get(&m->console, CONSOLE_UART);
 }
 
 static bool on_console_ready(void *opaque)
 {
 	struct machine *m = opaque;
 
-	return console_ready(&m->console);
+	return console_ready(&m->console, CONSOLE_UART);
+}
+
+static void on_console_listen(void *opaque, bool listens)
+{
+	struct machine *m = opaque;
+
+	console_listen(&m->console, CONSOLE_UART, listens);
 }
 
 static const struct pc_host pc_host = {
@@ -123,6 +130,7 @@ static const struct pc_host pc_host = {
 	.console_wait = on_console_wait,
 	.console_get = on_console_get,
 	.console_ready = on_console_ready,
+	.console_listen = on_console_listen,
 	.notice = on_notice,
 };
 
@@ -230,17 +238,18 @@ static void on_resume(void *opaque)
 
 	if (m->outcome == RUNNING)
 		tty_make_raw(&m->tty);
-	if (m->console_ready)
+	if (m->console_ready) {
 		console_resume(&m->console);
+		console_resized(&m->console);
+	}
 }
 
-static const struct host_signals_ops signal_ops = { .terminate = on_terminate, .resume = on_resume };
-
-static void on_input(void *opaque)
+static void on_window(void *opaque)
 {
 	struct machine *m = opaque;
 
-	pc_console_input(&m->pc);
+	if (m->console_ready)
+		console_resized(&m->console);
 }
 
 static void on_escape(void *opaque)
@@ -251,7 +260,24 @@ static void on_escape(void *opaque)
 	machine_conclude(m, KILLED);
 }
 
-static const struct console_ops console_ops = { .input = on_input, .escape = on_escape };
+static void on_console_warning(void *opaque, const char *line)
+{
+	machine_warn(opaque, line);
+}
+
+static const struct host_signals_ops signal_ops = { .terminate = on_terminate,
+						    .resume = on_resume,
+						    .window = on_window };
+static const struct console_ops console_ops = { .escape = on_escape, .warn = on_console_warning };
+
+static void on_uart_input(void *opaque)
+{
+	struct machine *m = opaque;
+
+	pc_console_input(&m->pc);
+}
+
+static const struct console_port_ops uart_port_ops = { .input = on_uart_input };
 
 /* ---- from beginning to end ---- */
 
@@ -269,6 +295,23 @@ static bool open_standard_files(void)
 		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
 			return false;
 	return true;
+}
+
+/* Who gets what is typed: the last console= that names one of ours. Behind "--" the words are init's. */
+static enum console_port preferred_console(const char *cmdline)
+{
+	enum console_port port = CONSOLE_UART;
+
+	for (const char *word = cmdline; *word; word += strcspn(word, " ")) {
+		word += strspn(word, " ");
+		if (strncmp(word, "-- ", 3) == 0 || strcmp(word, "--") == 0)
+			break;
+		if (strncmp(word, "console=ttyS", 12) == 0)
+			port = CONSOLE_UART;
+		else if (strncmp(word, "console=hvc", 11) == 0)
+			port = CONSOLE_HVC;
+	}
+	return port;
 }
 
 static bool set_up(struct machine *m)
@@ -299,6 +342,8 @@ static bool set_up(struct machine *m)
 					       &console_ops, m)))
 		return false;
 	m->console_ready = true;
+	console_prefer(&m->console, preferred_console(m->cfg->cmdline));
+	console_attach(&m->console, CONSOLE_UART, &uart_port_ops, m);
 	return devices_create(m);
 }
 
@@ -320,7 +365,8 @@ static void tear_down(struct machine *m)
 static enum exit_status report(struct machine *m, enum outcome how)
 {
 	switch (how) {
-	case POWERED_OFF: return EXIT_POWER_OFF;
+	/* Whoever reads only the status must learn that he has not seen everything. */
+	case POWERED_OFF: return console_lost(&m->console) ? EXIT_HOST : EXIT_POWER_OFF;
 	case RESET: fprintf(stderr, "lguest: the guest reset itself (--no-reboot)\n"); return EXIT_RESET;
 	case PANICKED: fprintf(stderr, "lguest: the guest's kernel panicked\n"); return EXIT_GUEST_PANIC;
 	case TRIPLE_FAULT: return EXIT_TRIPLE_FAULT;
@@ -350,6 +396,8 @@ enum exit_status machine_run(const struct config *cfg)
 	m->vcpus = 1;
 	m->memory.fd = m->loop.epoll = m->wake_source.fd = -1;
 	tty_open(&m->tty, STDIN_FILENO);
+	tty_set_escapes(&m->tty, cfg->escape == ESCAPE_BOTH || cfg->escape == ESCAPE_CTRL_A,
+			cfg->escape == ESCAPE_BOTH || cfg->escape == ESCAPE_INTERRUPTS);
 	if (set_up(m)) {
 		for (;;) {
 			how = run_guest(m);

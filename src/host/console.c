@@ -14,8 +14,10 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -67,11 +69,44 @@ static void wait_for_reader(struct console *c)
 		schedule_flush(c);
 }
 
+/* Whoever waits on the main thread's side: it looks at room_wanted and at new listeners. */
+static void wake(struct console *c)
+{
+	eventfd_write(c->wake_source.fd, 1);
+}
+
+/*
+ * The pipe is closed, or the disk is full. The guest is not ended for that: it
+ * may have files open that deserve a proper end. Lock held, any thread.
+ */
 static void lose_reader(struct console *c, int error)
 {
 	c->reader_gone = true;
+	c->lost = error;
 	c->out_count = 0;
-	fprintf(stderr, "lguest: standard output: %s (the guest goes on without)\n", strerror(error));
+	wake(c);
+}
+
+/* Main thread: say so, once. */
+static void report_loss(struct console *c)
+{
+	char line[128];
+
+	if (!c->lost || c->loss_reported)
+		return;
+	c->loss_reported = true;
+	snprintf(line, sizeof(line), "standard output: %s (the guest goes on, its output is lost)",
+		 strerror(c->lost));
+	c->ops->warn(c->opaque, line);
+}
+
+static void offer_room(struct console *c)
+{
+	if (!atomic_exchange(&c->room_wanted, false))
+		return;
+	for (unsigned i = 0; i < CONSOLE_PORTS; i++)
+		if (c->port[i].ops && c->port[i].ops->room)
+			c->port[i].ops->room(c->port[i].opaque);
 }
 
 void console_flush(struct console *c)
@@ -106,11 +141,45 @@ void console_flush(struct console *c)
 			c->out_count -= (unsigned)n;
 		}
 		pthread_cond_broadcast(&c->room);
+		if (c->room_wanted)
+			wake(c);
 	}
 	c->writing = false;
 	if (!c->out_count)
 		c->scheduled = false;
 	pthread_mutex_unlock(&c->lock);
+}
+
+size_t console_write(struct console *c, const uint8_t *data, size_t len)
+{
+	bool flush = false;
+	size_t taken = 0;
+
+	pthread_mutex_lock(&c->lock);
+	if (c->reader_gone)
+		taken = len; /* into the void, gladly */
+	while (taken < len && c->out_count < CONSOLE_OUT) {
+		unsigned end = (c->out_first + c->out_count) % CONSOLE_OUT;
+		size_t n = CONSOLE_OUT - c->out_count;
+
+		if (n > CONSOLE_OUT - end)
+			n = CONSOLE_OUT - end;
+		if (n > len - taken)
+			n = len - taken;
+		memcpy(c->out + end, data + taken, n);
+		/* Not again for each piece when the reader is slow: it is scheduled then. */
+		flush |= c->out_count < FLUSH_AT && c->out_count + n >= FLUSH_AT;
+		c->out_count += (unsigned)n;
+		taken += n;
+	}
+	if (taken < len)
+		c->room_wanted = true;
+	if (c->out_count && !c->scheduled)
+		schedule_flush(c);
+	pthread_mutex_unlock(&c->lock);
+	if (flush)
+		console_flush(c);
+	return taken;
 }
 
 bool console_put(struct console *c, uint8_t byte)
@@ -119,12 +188,11 @@ bool console_put(struct console *c, uint8_t byte)
 
 	pthread_mutex_lock(&c->lock);
 	if (c->reader_gone) {
-		/* Into the void, gladly. */
+		/* As above. */
 	} else if (c->out_count == CONSOLE_OUT) {
 		ok = false;
 	} else {
 		c->out[(c->out_first + c->out_count++) % CONSOLE_OUT] = byte;
-		/* Not again for each byte when the reader is slow: it is scheduled then. */
 		flush = c->out_count == FLUSH_AT;
 		if (!c->scheduled)
 			schedule_flush(c);
@@ -162,7 +230,9 @@ void console_finish(struct console *c, bool (*abort)(void *opaque), void *opaque
 
 	for (;;) {
 		console_flush(c);
-		if (c->out_count == 0 || abort(opaque))
+		report_loss(c);
+		offer_room(c);
+		if ((c->out_count == 0 && !c->room_wanted) || abort(opaque))
 			return;
 		poll(&p, 1, 100);
 	}
@@ -184,24 +254,69 @@ static void on_writable(void *opaque, uint32_t events)
 
 /* ---- input ---- */
 
-int console_get(struct console *c)
+size_t console_read(struct console *c, enum console_port port, uint8_t *data, size_t len)
 {
-	int byte = -1;
 	bool resume = false;
+	size_t n = 0;
 
+	if (!console_ready(c, port))
+		return 0;
 	pthread_mutex_lock(&c->lock);
-	if (c->in_count) {
-		byte = c->in[c->in_first];
+	while (n < len && c->in_count) {
+		data[n++] = c->in[c->in_first];
 		c->in_first = (c->in_first + 1) % CONSOLE_IN;
 		c->in_count--;
-		resume = c->in_paused && c->in_count <= CONSOLE_IN / 2;
-		if (resume)
-			c->in_paused = false;
+	}
+	if (c->in_paused && c->in_count <= CONSOLE_IN / 2) {
+		c->in_paused = false;
+		resume = true;
 	}
 	pthread_mutex_unlock(&c->lock);
 	if (resume)
-		eventfd_write(c->wake_source.fd, 1);
-	return byte;
+		wake(c);
+	return n;
+}
+
+int console_get(struct console *c, enum console_port port)
+{
+	uint8_t byte;
+
+	return console_read(c, port, &byte, 1) ? byte : -1;
+}
+
+static void offer_input(struct console *c)
+{
+	enum console_port port = console_listener(c);
+
+	if (c->in_count && c->port[port].ops)
+		c->port[port].ops->input(c->port[port].opaque);
+}
+
+void console_listen(struct console *c, enum console_port port, bool listens)
+{
+	/* What was typed before may have found its reader. */
+	if (atomic_exchange(&c->port[port].listens, listens) != listens && c->in_count)
+		wake(c);
+}
+
+void console_prefer(struct console *c, enum console_port port)
+{
+	c->preferred = port;
+}
+
+void console_attach(struct console *c, enum console_port port, const struct console_port_ops *ops,
+		    void *opaque)
+{
+	c->port[port].ops = ops;
+	c->port[port].opaque = opaque;
+	c->port[port].listens = false;
+}
+
+static bool is_null_device(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3);
 }
 
 static void end_of_input(struct console *c)
@@ -209,6 +324,9 @@ static void end_of_input(struct console *c)
 	c->in_eof = true;
 	if (c->in_pollable)
 		eventloop_remove(c->loop, &c->in_source);
+	/* Who gives us /dev/null knows that there is nothing in it. */
+	if (!is_null_device(c->in_fd))
+		c->ops->warn(c->opaque, "standard input has ended (the guest goes on without input)");
 }
 
 static void store_input(struct console *c, const uint8_t *data, size_t len)
@@ -217,8 +335,7 @@ static void store_input(struct console *c, const uint8_t *data, size_t len)
 	for (size_t i = 0; i < len; i++)
 		c->in[(c->in_first + c->in_count++) % CONSOLE_IN] = data[i];
 	pthread_mutex_unlock(&c->lock);
-	if (len)
-		c->ops->input(c->opaque);
+	offer_input(c);
 }
 
 /*
@@ -282,13 +399,16 @@ void console_resume(struct console *c)
 		eventloop_rearm(c->loop, &c->in_source, INPUT_EVENTS);
 }
 
-/* There is room again. */
+/* There is room again, for input or output, or somebody new to listen. */
 static void on_wake(void *opaque, uint32_t events)
 {
 	struct console *c = opaque;
 	eventfd_t count;
 
 	eventfd_read(c->wake_source.fd, &count);
+	report_loss(c);
+	offer_room(c);
+	offer_input(c);
 	if (c->in_eof)
 		return;
 	if (c->in_pollable)
@@ -296,6 +416,27 @@ static void on_wake(void *opaque, uint32_t events)
 	else
 		while (read_input(c))
 			;
+}
+
+/* ---- the window ---- */
+
+bool console_size(struct console *c, unsigned *columns, unsigned *rows)
+{
+	struct winsize size;
+
+	if (ioctl(c->in_fd, TIOCGWINSZ, &size) < 0 &&
+	    (c->out_fd < 0 || ioctl(c->out_fd, TIOCGWINSZ, &size) < 0))
+		return false;
+	*columns = size.ws_col;
+	*rows = size.ws_row;
+	return true;
+}
+
+void console_resized(struct console *c)
+{
+	for (unsigned i = 0; i < CONSOLE_PORTS; i++)
+		if (c->port[i].ops && c->port[i].ops->resized)
+			c->port[i].ops->resized(c->port[i].opaque);
 }
 
 /* ---- construction ---- */
@@ -339,7 +480,7 @@ static int watch_input(struct console *c)
 	c->in_pollable = error == 0;
 	if (error == -EPERM) {
 		/* A file: always ready. Start reading as if there were room again. */
-		eventfd_write(c->wake_source.fd, 1);
+		wake(c);
 		return 0;
 	}
 	if (error == -EBADF) {

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 static const int synchronous[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS };
-static const int watched[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGCONT };
+static const int watched[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGCONT, SIGWINCH };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -21,6 +21,8 @@ static void on_signal(void *opaque, uint32_t events)
 	while (read(s->source.fd, &info, sizeof(info)) == sizeof(info)) {
 		if (info.ssi_signo == SIGCONT)
 			s->ops->resume(s->opaque);
+		else if (info.ssi_signo == SIGWINCH)
+			s->ops->window(s->opaque);
 		else
 			s->ops->terminate(s->opaque, (int)info.ssi_signo);
 	}

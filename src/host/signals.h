@@ -20,6 +20,8 @@ struct host_signals_ops {
 	void (*terminate)(void *opaque, int signal);
 	/* We were stopped and go on: SIGCONT. */
 	void (*resume)(void *opaque);
+	/* The terminal's window has another size: SIGWINCH. */
+	void (*window)(void *opaque);
 };
 
 struct host_signals {

@@ -88,12 +88,19 @@ void tty_open(struct tty *tty, int fd)
 {
 	memset(tty, 0, sizeof(*tty));
 	tty->fd = fd;
+	tty_set_escapes(tty, true, true);
 	if (!isatty(fd) || tcgetattr(fd, &tty->saved) < 0)
 		return;
 	tty->present = true;
 	tty->raw_modes = tty->saved;
 	cfmakeraw(&tty->raw_modes);
 	start_guard(tty);
+}
+
+void tty_set_escapes(struct tty *tty, bool ctrl_a, bool interrupts)
+{
+	tty->ctrl_a = ctrl_a;
+	tty->interrupts = interrupts;
 }
 
 void tty_make_raw(struct tty *tty)
@@ -156,11 +163,11 @@ bool tty_filter(struct tty *tty, const uint8_t *in, size_t n, uint8_t *out, size
 			out[len++] = CTRL_A;
 			if (c == CTRL_A)
 				continue;
-		} else if (c == CTRL_A) {
+		} else if (tty->ctrl_a && c == CTRL_A) {
 			tty->prefix = true;
 			continue;
 		}
-		if (c == CTRL_C)
+		if (tty->interrupts && c == CTRL_C)
 			end = third_intr(tty, now_ms);
 		else
 			tty->intrs = 0;

@@ -6,7 +6,8 @@
  * guard, watches over it.
  *
  * The user's way out: three times ^C within a second, as in the original
- * lguest, or Ctrl-a x. Ctrl-a Ctrl-a sends one Ctrl-a.
+ * lguest, or Ctrl-a x. Ctrl-a Ctrl-a sends one Ctrl-a. Either can be switched
+ * off; then its keys are the guest's like all others.
  */
 #ifndef LGUEST_HOST_TTY_H
 #define LGUEST_HOST_TTY_H
@@ -25,6 +26,7 @@ struct tty {
 	pid_t guard;  /* 0: none */
 	int guard_fd; /* our end of its pipe */
 	/* Escape detection */
+	bool ctrl_a, interrupts;
 	bool prefix;         /* Ctrl-a was the last byte */
 	uint64_t intr_ms[2]; /* when the last two ^C came */
 	unsigned intrs;
@@ -36,6 +38,9 @@ struct tty {
  * process has one thread and little memory.
  */
 void tty_open(struct tty *tty, int fd);
+
+/* Which of the two escapes are on: Ctrl-a x; three times ^C. At the start both. */
+void tty_set_escapes(struct tty *tty, bool ctrl_a, bool interrupts);
 
 /* Raw modes; again after a stop and continue. Nothing happens in the background. */
 void tty_make_raw(struct tty *tty);

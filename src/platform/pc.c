@@ -172,8 +172,16 @@ static void uart_room(void *opaque)
 		fetch_at(pc, pc->line_quiet);
 }
 
+static void uart_listen(void *opaque, bool listens)
+{
+	struct pc *pc = opaque;
+
+	if (pc->host->console_listen)
+		pc->host->console_listen(pc->opaque, listens);
+}
+
 static const struct uart_ops uart_ops = {
-	.put = uart_put, .get = uart_get, .room = uart_room, .irq = uart_irq
+	.put = uart_put, .get = uart_get, .room = uart_room, .irq = uart_irq, .listen = uart_listen
 };
 
 void pc_console_input(struct pc *pc)

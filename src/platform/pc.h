@@ -43,6 +43,8 @@ struct pc_host {
 	/* Console input: the next byte or -1; and whether there is one. */
 	int (*console_get)(void *opaque);
 	bool (*console_ready)(void *opaque);
+	/* The guest listens to its serial port, or no longer; may be NULL. */
+	void (*console_listen)(void *opaque, bool listens);
 	/* A line, without newline, about something odd that the guest does; NULL: not wanted. */
 	void (*notice)(void *opaque, const char *line);
 };

@@ -215,6 +215,8 @@ static void write_register(struct uart *u, unsigned reg, uint8_t val)
 		}
 		if ((val & ~u->s.ier & IER_THRI) && !u->s.tx.count)
 			u->s.thre_pending = true;
+		if (((val ^ u->s.ier) & IER_RDI) && u->ops->listen)
+			u->ops->listen(u->opaque, val & IER_RDI);
 		u->s.ier = val & 0x0f;
 		break;
 	case UART_FCR: write_fcr(u, val); break;
@@ -249,6 +251,8 @@ void uart_reset(struct uart *u)
 {
 	u->s = (struct uart_state){ .dll = 12 };
 	u->s.msr = modem_lines(u);
+	if (u->ops->listen)
+		u->ops->listen(u->opaque, false);
 	update_irq(u);
 }
 

@@ -98,6 +98,8 @@ struct uart_ops {
 	void (*room)(void *opaque);
 	/* The interrupt line. */
 	void (*irq)(void *opaque, bool high);
+	/* The guest has opened the port for reading (receive interrupts enabled), or closed it; may be NULL. */
+	void (*listen)(void *opaque, bool listens);
 };
 
 struct uart {
