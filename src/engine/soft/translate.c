@@ -154,7 +154,7 @@ static enum decode_result decode(const struct xlat *x, struct insn *in, unsigned
 	/* Bytes of the second page have had a say: then the block depends on it. */
 	in->len = x->page2 && off + 15 > PAGE_SIZE ? (uint8_t)(PAGE_SIZE - off + 1) : 1;
 	in->ends = true;
-	in->shadow = false;
+	in->shadow = in->maybe = false;
 	in->reads = in->writes = FLAG_ARITH;
 	memset(&in->zi, 0, sizeof(in->zi));
 	return DECODED;
@@ -187,6 +187,15 @@ static const struct peek *peek(struct xlat *x, unsigned off)
 	if (in->len > 8)
 		p->mode = ~0u;
 	return p;
+}
+
+bool insn_straddles(struct xlat *x, int64_t target)
+{
+	struct insn *in = &x->t->peek_insn;
+
+	if (target <= PAGE_SIZE - 15)
+		return false;
+	return decode(x, in, (unsigned)target) == NEEDS_SECOND_PAGE || target + in->len > PAGE_SIZE;
 }
 
 /*
@@ -291,7 +300,13 @@ static void compute_liveness(struct xlat *x)
 						   FLAG_ARITH, 2);
 			live |= in->live_exit;
 		}
-		live = (live & ~in->writes) | in->reads;
+		if (in->maybe) {
+			in->reads |= live;
+			in->writes = FLAG_ARITH;
+			live = in->reads;
+		} else {
+			live = (live & ~in->writes) | in->reads;
+		}
 		in->live_in = live;
 	}
 }

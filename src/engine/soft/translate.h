@@ -71,6 +71,7 @@ struct insn {
 	uint8_t aux;            /* struct sysop.aux, imm2 */
 	bool ends;              /* the block ends behind it */
 	bool shadow;            /* opens an interrupt shadow: the next one belongs to the block */
+	bool maybe;             /* may or may not write flags: a shift by CL */
 	uint32_t reads, writes; /* arithmetic flags */
 	uint32_t live_in;       /* flags that somebody from here on needs */
 	uint32_t live_out;
@@ -141,6 +142,10 @@ static inline bool is_code64(const struct xlat *x)
 {
 	return x->mode & MODE_CS64;
 }
+
+/* translate.c */
+/* Does the instruction at page offset @target, in this page, reach into the next one? */
+bool insn_straddles(struct xlat *x, int64_t target);
 
 /* translate_classify.c */
 /* Once for each translator. */

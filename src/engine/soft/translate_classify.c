@@ -452,7 +452,10 @@ static void set_string(struct insn *in, enum string_op op)
 	in->writes = FLAG_ARITH;
 }
 
-/* Shifts and rotates by a count that may be 0 leave the flags alone then. */
+/*
+ * Shifts and rotates by a count that may be 0 leave the flags alone then: they
+ * need them only if somebody behind does, and overwrite none for certain.
+ */
 static void fix_shift_flags(struct insn *in)
 {
 	switch (in->zi.meta.category) {
@@ -463,11 +466,11 @@ static void fix_shift_flags(struct insn *in)
 	if (in->zi.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
 		return; /* SARX and friends touch none */
 	for (unsigned i = 0; i < in->op_count; i++)
-		if (in->ops[i].type == ZYDIS_OPERAND_TYPE_IMMEDIATE && (in->ops[i].imm.value.u & 31) &&
-		    !(in->zi.operand_width == 64 && !(in->ops[i].imm.value.u & 63)))
+		if (in->ops[i].type == ZYDIS_OPERAND_TYPE_IMMEDIATE &&
+		    (in->ops[i].imm.value.u & (in->zi.operand_width == 64 ? 63 : 31)))
 			return;
-	in->reads |= FLAG_ARITH;
-	in->writes = FLAG_ARITH;
+	in->maybe = true;
+	in->writes = 0;
 }
 
 void insn_classify(const struct xlat *x, struct insn *in)
@@ -477,7 +480,7 @@ void insn_classify(const struct xlat *x, struct insn *in)
 	int feature;
 
 	in->class = CLASS_COPY;
-	in->ends = in->shadow = false;
+	in->ends = in->shadow = in->maybe = false;
 	in->aux = 0;
 	in->reads = in->writes = 0;
 	if (zi->cpu_flags) {
@@ -573,8 +576,8 @@ void insn_classify(const struct xlat *x, struct insn *in)
 		return;
 	case ZYDIS_MNEMONIC_MUL:
 	case ZYDIS_MNEMONIC_IMUL:
-		/* The others are undefined; AMD leaves them unchanged, so what was saved stays true. */
-		in->writes = FLAG_CF | FLAG_OF;
+		/* The others are undefined: nothing is kept for them. */
+		in->writes = FLAG_ARITH;
 		return;
 	case ZYDIS_MNEMONIC_VPTEST:
 	case ZYDIS_MNEMONIC_VTESTPS:

@@ -29,7 +29,7 @@ static struct block_exit *new_exit(struct xlat *x, int64_t target)
 }
 
 /* Can this exit ever be linked to a block? */
-static bool linkable(const struct xlat *x, int64_t target)
+static bool linkable(struct xlat *x, int64_t target)
 {
 	bool cross = target < 0 || target >= PAGE_SIZE;
 
@@ -40,7 +40,10 @@ static bool linkable(const struct xlat *x, int64_t target)
 	/* A 16-bit or wrapping EIP is sorted out in C. */
 	if (!is_code64(x) && cross)
 		return x->absolute && (x->mode & MODE_CS32);
-	return !cross || x->absolute;
+	if (cross)
+		return x->absolute;
+	/* What straddles pages depends on where the next page is mapped to. */
+	return !insn_straddles(x, target);
 }
 
 #define JMP_GS_LEN 9 /* of the indirect jump there */
