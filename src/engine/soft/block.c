@@ -99,7 +99,7 @@ void block_link(struct soft_engine *e, struct block_exit *x, struct block *to)
 		x->next_cross = e->cross_links;
 		e->cross_links = self;
 	}
-	patch_rel32(e, x->patch, block_direct_entry(to));
+	patch_rel32(e, x->patch, block_direct_entry(to) + (x->forward ? POLL_LEN : 0));
 }
 
 static void unlink_exit(struct soft_engine *e, struct block_exit *x)

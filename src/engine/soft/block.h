@@ -46,6 +46,7 @@ struct block_exit {
 	bool cross;          /* the target lies in another page */
 	bool never;          /* its target straddles pages: do not try again */
 	bool on_cross;       /* it is on the engine's list of those */
+	bool forward; /* leads on in the same page: no need to poll there, for no loop is without another exit */
 };
 
 /* Where each guest instruction's host code begins: for faults in copied code. */
@@ -180,12 +181,18 @@ struct dma_ring {
 
 struct translator;
 
+/* Optimizations that can be switched off, to find out which one is at fault. */
+enum soft_disable {
+	SOFT_NO_FORWARD = 1u << 0, /* forward exits poll like all others */
+};
+
 struct soft_engine {
 	struct engine e;
 	struct guest_memory memory;          /* a copy of the description; the RAM is not ours */
 	struct guest_memory *watched_memory; /* the original, whose marks we keep */
 	const struct cpuid_table *cpuid;
-	void *perf_map; /* FILE *, or NULL */
+	void *perf_map;   /* FILE *, or NULL */
+	uint32_t disable; /* SOFT_NO_... */
 
 	/* code cache */
 	int code_fd;
@@ -325,6 +332,7 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 			uint64_t phys2, bool *need_second);
 /* Where C and direct jumps enter: behind the code that sets vbase. */
 uint32_t block_direct_entry(const struct block *b);
+#define POLL_LEN 16 /* then comes the poll, then this is skipped by forward exits */
 /* Makes the store trampoline for @site, and returns its cache offset, or 0 when the cache is full. */
 uint32_t trampoline_make(struct soft_engine *e, const struct desc *site);
 

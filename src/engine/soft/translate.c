@@ -11,7 +11,7 @@
  *	mov	gs:[vbase], r10
  *	cmp	gs:[exit_request], 0	direct entry
  *	jne	poll stub
- *	...
+ *	...				entry for forward exits of the same page
  *
  * Ordinary C: runs with the guest's vector state parked.
  */
@@ -284,6 +284,7 @@ static void compute_liveness(struct xlat *x)
 	struct insn *last = &t->insns[x->n - 1];
 	uint32_t live = FLAG_ARITH;
 
+	x->forward = !(x->engine->disable & SOFT_NO_FORWARD);
 	if (last->class == CLASS_JMP || last->class == CLASS_CALL) {
 		last->live_exit = look_ahead(x, (int64_t)last->off + last->len + last->zi.raw.imm[0].value.s,
 					     FLAG_ARITH, 2);
@@ -294,6 +295,8 @@ static void compute_liveness(struct xlat *x)
 	for (unsigned i = x->n; i-- > 0;) {
 		struct insn *in = &t->insns[i];
 
+		if (in->class >= CLASS_STRING)
+			x->forward = false;
 		in->live_out = live;
 		if (in->class == CLASS_JCC || in->class == CLASS_LOOP) {
 			in->live_exit = look_ahead(x, (int64_t)in->off + in->len + in->zi.raw.imm[0].value.s,
@@ -398,7 +401,7 @@ static void emit_entry(struct xlat *x)
 	e8(o, 0);
 	e8(o, 0x0f); /* jne stub */
 	e8(o, 0x85);
-	emit_rel32(x, stub);
+	emit_rel32(x, stub); /* POLL_LEN bytes */
 	x->host_valid = 0;
 	x->mem_valid = FLAG_ARITH;
 }

@@ -120,6 +120,7 @@ struct xlat {
 	uint32_t exit_mode; /* the mode word behind the block */
 	bool single;        /* single-step block: leave for C after each instruction */
 	bool absolute;
+	bool forward; /* forward exits need not poll: nothing here lets interrupts in */
 
 	struct emitter hot, cold;
 	struct emitter *o;   /* where code goes now */

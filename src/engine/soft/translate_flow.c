@@ -25,6 +25,7 @@ static struct block_exit *new_exit(struct xlat *x, int64_t target)
 	e->mode = x->exit_mode;
 	e->cross = target < 0 || target >= PAGE_SIZE;
 	e->target = (int32_t)target;
+	e->forward = x->forward && !e->cross && target > x->in->off;
 	return e;
 }
 
