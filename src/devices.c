@@ -66,7 +66,8 @@ bool devices_create(struct machine *m)
 		if (!plug(m, create(cfg, index[cfg->kind]++, &m->env, err, sizeof(err)), err))
 			return false;
 	}
-	return true;
+	/* Last, as in the original. */
+	return plug(m, virtio_console_create(&m->console, &m->env, err, sizeof(err)), err);
 }
 
 void devices_reset(struct machine *m)
