@@ -338,8 +338,7 @@ static void asked_too_late(void **state)
 /* ---- code translators ---- */
 
 struct watched {
-	_Atomic uint8_t code[1024]; /* pages of the 4 MiB */
-	unsigned told[1024];
+	unsigned told[1024]; /* pages of the 4 MiB */
 };
 
 static void on_written(void *opaque, uint64_t page)
@@ -355,10 +354,8 @@ static void translators_are_told(void **state)
 	struct watched *w = calloc(1, sizeof(*w));
 	uint64_t out = driver_alloc(&t->d, 4096, 4096), in = driver_alloc(&t->d, 5 * 4096, 4096);
 
-	memset(w->code, 1, sizeof(w->code));
-	t->d.ram.watch.code = w->code;
-	t->d.ram.watch.written = on_written;
-	t->d.ram.watch.opaque = w;
+	memset((void *)t->d.ram.watch.code, 1, 1024);
+	guest_memory_watch(&t->d.ram, on_written, w);
 
 	driver_add(
 		&t->q,
