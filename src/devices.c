@@ -27,7 +27,7 @@ static struct virtio_device *create(const struct device_config *cfg, unsigned in
 				    const struct virtio_env *env, char *err, size_t errlen)
 {
 	switch (cfg->kind) {
-	case DEVICE_BLOCK: break;
+	case DEVICE_BLOCK: return virtio_block_create(&cfg->block, index, env, err, errlen);
 	case DEVICE_NET: break;
 	case DEVICE_RNG: return virtio_rng_create(index, env, err, errlen);
 	}

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Copy on write: a disk on top of another one that stays as it is. What the
+ * guest writes goes to a sparse file without a name, at the same offset, and is
+ * gone when lguest ends, however it ends; flushes have nothing to keep.
+ *
+ * A bitmap says for each sector where it lies: clear, in the base; set, in the
+ * private file. One bit for the smallest thing that a guest can write means
+ * that nothing ever has to be copied. For 1 TiB that is 256 MiB of address
+ * space, of which the host provides the pages that are touched: one for every
+ * 16 MiB of disk that the guest writes to.
+ *
+ * A write goes to the private file as it is, and sets its bits when it is done,
+ * so that a failed one (no space left) leaves what was there before. So do
+ * zeroes and discards, with holes in place of data: the base may not show
+ * through where the guest has discarded something. A read is cut into runs
+ * that lie on the same side:
+ *
+ *   bitmap     0 0 0 1 1 1 1 0      sectors of the read
+ *              base  private base   three requests
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "host/disk.h"
+
+#define BITS 64u
+
+struct cow {
+	struct disk disk;
+	struct disk *base, *private;
+	uint64_t *bitmap;
+	size_t bitmap_len;
+};
+
+/* One request of ours on its way. */
+struct cow_request {
+	struct disk_request sub; /* to the private file: a change */
+	struct cow *cow;
+	struct disk_request *req;
+};
+
+/* A read that lies on both sides. */
+struct cow_read {
+	struct disk_request *req;
+	unsigned pending;
+	int error;
+};
+
+struct cow_run {
+	struct disk_request sub;
+	struct cow_read *read;
+	struct iovec iov[];
+};
+
+/* ---- the bitmap ---- */
+
+static bool is_private(const struct cow *c, uint64_t sector)
+{
+	return c->bitmap[sector / BITS] >> (sector % BITS) & 1;
+}
+
+static void make_private(struct cow *c, uint64_t sector, uint64_t count)
+{
+	while (count) {
+		unsigned bit = sector % BITS;
+		uint64_t n = BITS - bit < count ? BITS - bit : count;
+
+		c->bitmap[sector / BITS] |= (n == BITS ? ~0ull : (1ull << n) - 1) << bit;
+		sector += n;
+		count -= n;
+	}
+}
+
+/* How many sectors from @sector on, at most @max, are where it is. */
+static uint64_t run_length(const struct cow *c, uint64_t sector, uint64_t max)
+{
+	bool side = is_private(c, sector);
+	uint64_t n = 0;
+
+	while (n < max) {
+		unsigned bit = (sector + n) % BITS;
+		uint64_t word = c->bitmap[(sector + n) / BITS];
+		uint64_t others = (side ? ~word : word) >> bit;
+
+		if (others) {
+			n += (uint64_t)__builtin_ctzll(others);
+			break;
+		}
+		n += BITS - bit;
+	}
+	return n < max ? n : max;
+}
+
+/* ---- changes: to the private file, whatever was there ---- */
+
+static void changed(struct disk_request *sub, int error)
+{
+	struct cow_request *r = (struct cow_request *)sub;
+	struct disk_request *req = r->req;
+
+	if (!error)
+		make_private(r->cow, sub->offset / DISK_SECTOR, sub->length / DISK_SECTOR);
+	free(r);
+	req->done(req, error);
+}
+
+static void change(struct cow *c, struct disk_request *req)
+{
+	struct cow_request *r = malloc(sizeof(*r));
+
+	if (!r) {
+		req->done(req, -ENOMEM);
+		return;
+	}
+	r->sub = *req;
+	/* A hole in the private file reads as zero, which is one of the things that a discard may do. */
+	if (req->op == DISK_DISCARD) {
+		r->sub.op = DISK_ZERO;
+		r->sub.unmap = true;
+	}
+	r->sub.done = changed;
+	r->cow = c;
+	r->req = req;
+	c->private->ops->submit(c->private, &r->sub);
+}
+
+/* ---- reads ---- */
+
+static void forward(struct cow *c, uint64_t sector, struct disk_request *req)
+{
+	struct disk *side = is_private(c, sector) ? c->private : c->base;
+
+	side->ops->submit(side, req);
+}
+
+static void part_done(struct cow_read *read, int error)
+{
+	struct disk_request *req = read->req;
+
+	if (error)
+		read->error = error;
+	if (--read->pending)
+		return;
+	error = read->error;
+	free(read);
+	req->done(req, error);
+}
+
+static void run_done(struct disk_request *sub, int error)
+{
+	struct cow_run *run = (struct cow_run *)sub;
+	struct cow_read *read = run->read;
+
+	free(run);
+	part_done(read, error);
+}
+
+/* [@from, @from + @len) of what @iov points to, in @to; how many pieces that are. */
+static unsigned slice(const struct iovec *iov, unsigned count, uint64_t from, uint64_t len, struct iovec *to)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < count && len; i++) {
+		uint64_t piece = iov[i].iov_len;
+
+		if (from >= piece) {
+			from -= piece;
+			continue;
+		}
+		piece -= from;
+		if (piece > len)
+			piece = len;
+		to[n++] = (struct iovec){ (uint8_t *)iov[i].iov_base + from, piece };
+		from = 0;
+		len -= piece;
+	}
+	return n;
+}
+
+static void read_both(struct cow *c, struct disk_request *req)
+{
+	uint64_t first = req->offset / DISK_SECTOR, count = req->length / DISK_SECTOR, n;
+	struct cow_read *read = malloc(sizeof(*read));
+
+	if (!read) {
+		req->done(req, -ENOMEM);
+		return;
+	}
+	/* One more than there are runs, so that it is not done before the last one is under way. */
+	*read = (struct cow_read){ .req = req, .pending = 1 };
+	for (uint64_t at = 0; at < count; at += n) {
+		struct cow_run *run = malloc(sizeof(*run) + req->count * sizeof(struct iovec));
+
+		n = run_length(c, first + at, count - at);
+		if (!run) {
+			read->error = -ENOMEM;
+			break;
+		}
+		run->sub = (struct disk_request){ .op = DISK_READ,
+						  .offset = req->offset + at * DISK_SECTOR,
+						  .length = n * DISK_SECTOR,
+						  .iov = run->iov,
+						  .done = run_done };
+		run->sub.count = slice(req->iov, req->count, at * DISK_SECTOR, run->sub.length, run->iov);
+		run->read = read;
+		read->pending++;
+		forward(c, first + at, &run->sub);
+	}
+	part_done(read, read->error);
+}
+
+static void cow_submit(struct disk *disk, struct disk_request *req)
+{
+	struct cow *c = (struct cow *)disk;
+	uint64_t sector = req->offset / DISK_SECTOR, count = req->length / DISK_SECTOR;
+
+	switch (req->op) {
+	case DISK_FLUSH: req->done(req, 0); break;
+	case DISK_READ:
+		if (run_length(c, sector, count) == count)
+			forward(c, sector, req);
+		else
+			read_both(c, req);
+		break;
+	case DISK_WRITE:
+	case DISK_DISCARD:
+	case DISK_ZERO: change(c, req); break;
+	}
+}
+
+/* ---- both together ---- */
+
+static void cow_kick(struct disk *disk)
+{
+	struct cow *c = (struct cow *)disk;
+
+	c->base->ops->kick(c->base);
+	c->private->ops->kick(c->private);
+}
+
+static void cow_reap(struct disk *disk)
+{
+	struct cow *c = (struct cow *)disk;
+
+	c->base->ops->reap(c->base);
+	c->private->ops->reap(c->private);
+}
+
+static void cow_drain(struct disk *disk)
+{
+	struct cow *c = (struct cow *)disk;
+
+	c->base->ops->drain(c->base);
+	c->private->ops->drain(c->private);
+}
+
+static void cow_destroy(struct disk *disk)
+{
+	struct cow *c = (struct cow *)disk;
+
+	if (c->base)
+		c->base->ops->destroy(c->base);
+	if (c->private)
+		c->private->ops->destroy(c->private);
+	if (c->bitmap)
+		munmap(c->bitmap, c->bitmap_len);
+	free(c);
+}
+
+static const struct disk_ops cow_ops = {
+	.submit = cow_submit,
+	.kick = cow_kick,
+	.reap = cow_reap,
+	.drain = cow_drain,
+	.destroy = cow_destroy,
+};
+
+struct disk *disk_cow_open(struct disk *base, const struct disk_options *options,
+			   const struct disk_client *client, char *err, size_t errlen)
+{
+	struct cow *c = calloc(1, sizeof(*c));
+
+	if (!c) {
+		base->ops->destroy(base);
+		snprintf(err, errlen, "out of memory");
+		return NULL;
+	}
+	c->disk = *base;
+	c->disk.ops = &cow_ops;
+	c->disk.read_only = false;
+	c->disk.discards = true;
+	c->base = base;
+	c->bitmap_len = (base->size / DISK_SECTOR / BITS + 1) * sizeof(uint64_t);
+	c->bitmap = mmap(NULL, c->bitmap_len, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (c->bitmap == MAP_FAILED) {
+		c->bitmap = NULL;
+		snprintf(err, errlen, "no memory for the map of a disk of %llu bytes",
+			 (unsigned long long)base->size);
+	} else {
+		c->private = disk_file_temporary(base->size, options, client, err, errlen);
+	}
+	if (c->private)
+		return &c->disk;
+	cow_destroy(&c->disk);
+	return NULL;
+}
