@@ -126,13 +126,24 @@ for device in /sys/bus/pci/devices/*; do
 done 2>/dev/null
 [ -z "$modules" ] || modprobe -qa virtio_pci $modules
 
-# The kernel opens /dev/console for us only where it finds the node in the image. Not before now: the driver of
-# the console may be one of those modules.
+# The driver of the console may be one of those modules, and a device with several ports says later what they are.
+read -r cmdline </proc/cmdline
+case $cmdline in
+*console=hvc*)
+	for try in 1 2 3 4 5 6 7 8 9 10; do
+		read active </sys/class/tty/console/active
+		case $active in
+		*hvc*) break ;;
+		esac
+		sleep 0.1
+	done
+	;;
+esac
+# The kernel opens it for us only where it finds the node in the image.
 exec </dev/console >/dev/console 2>&1
 cd /root
 hostname lguest
 
-cmdline=$(cat /proc/cmdline)
 run=
 case $cmdline in
 *lguest.run=\"*)

@@ -23,6 +23,7 @@ class Guest:
     def __init__(self, argv, timeout=90.0, stdin="tty"):
         self.argv = argv
         self.timeout = timeout
+        self.prompt = rb"^lguest# "
         self.screen = b""  # all that the guest has printed
         self.seen = 0  # up to here expect() has looked
         self.errors = b""
@@ -113,7 +114,7 @@ class Guest:
         self.send(command + "\n")
         self.expect(re.escape(command.encode()[-20:]) + rb"[^\n]*\r*\n", timeout, f"echo of {command!r}")
         start = self.seen
-        match = self.expect(rb"^lguest# ", timeout, f"prompt after {command!r}")
+        match = self.expect(self.prompt, timeout, f"prompt after {command!r}")
         return self.screen[start : match.start()].decode(errors="replace").replace("\r", "")
 
     def must(self, command, timeout=None):
