@@ -28,10 +28,9 @@ static struct virtio_device *create(const struct device_config *cfg, unsigned in
 {
 	switch (cfg->kind) {
 	case DEVICE_BLOCK: return virtio_block_create(&cfg->block, index, env, err, errlen);
-	case DEVICE_NET: break;
+	case DEVICE_NET: return virtio_net_create(&cfg->net, index, env, err, errlen);
 	case DEVICE_RNG: return virtio_rng_create(index, env, err, errlen);
 	}
-	snprintf(err, errlen, "%s: not built yet", cfg->kind == DEVICE_BLOCK ? "--block" : "--net");
 	return NULL;
 }
 

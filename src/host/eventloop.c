@@ -2,8 +2,12 @@
 #include "host/eventloop.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
 #include <unistd.h>
+
+/* Events taken in at a time; the rest waits in the kernel. */
+#define ROUND 32
 
 int eventloop_create(struct eventloop *loop)
 {
@@ -15,16 +19,23 @@ void eventloop_destroy(struct eventloop *loop)
 {
 	if (loop->epoll >= 0)
 		close(loop->epoll);
-	loop->epoll = -1;
-	loop->count = 0;
+	free(loop->source);
+	*loop = (struct eventloop){ .epoll = -1 };
 }
 
 int eventloop_add(struct eventloop *loop, struct event_source *src, uint32_t events)
 {
 	struct epoll_event ev = { .events = events, .data.ptr = src };
 
-	if (loop->count == EVENTLOOP_MAX)
-		return -ENOSPC;
+	if (loop->count == loop->capacity) {
+		unsigned capacity = loop->capacity ? 2 * loop->capacity : 16;
+		struct event_source **more = reallocarray(loop->source, capacity, sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		loop->source = more;
+		loop->capacity = capacity;
+	}
 	if (epoll_ctl(loop->epoll, EPOLL_CTL_ADD, src->fd, &ev) < 0)
 		return -errno;
 	loop->source[loop->count++] = src;
@@ -59,8 +70,8 @@ static bool registered(const struct eventloop *loop, const struct event_source *
 
 int eventloop_run_once(struct eventloop *loop, int timeout_ms)
 {
-	struct epoll_event ev[EVENTLOOP_MAX];
-	int n = epoll_wait(loop->epoll, ev, EVENTLOOP_MAX, timeout_ms);
+	struct epoll_event ev[ROUND];
+	int n = epoll_wait(loop->epoll, ev, ROUND, timeout_ms);
 
 	if (n < 0)
 		return errno == EINTR ? 0 : -errno;

@@ -10,8 +10,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define EVENTLOOP_MAX 32
-
 struct event_source {
 	int fd;
 	void (*ready)(void *opaque, uint32_t events);
@@ -19,9 +17,9 @@ struct event_source {
 };
 
 struct eventloop {
-	int epoll; /* owned */
-	struct event_source *source[EVENTLOOP_MAX];
-	unsigned count;
+	int epoll;                    /* owned */
+	struct event_source **source; /* all that are registered; room for capacity */
+	unsigned count, capacity;
 };
 
 /* 0 or -errno. */
