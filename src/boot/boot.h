@@ -90,6 +90,19 @@ struct boot_input {
 int boot_load(struct guest_memory *mem, const struct boot_input *in, struct x86_state *state, char *err,
 	      size_t errlen);
 
+/* Where a guest of the lguest platform starts. */
+struct boot_lguest {
+	uint32_t entry; /* guest-physical = virtual, at first */
+	uint32_t pgdir; /* guest-physical address of its initial page directory */
+};
+
+/*
+ * The same for the lguest platform (lguest.c), of which @in's fields kernel,
+ * initrd, cmdline and host_decompress count. The guest's RAM is the first @ram bytes of @mem.
+ */
+int boot_load_lguest(const struct guest_memory *mem, uint64_t ram, const struct boot_input *in,
+		     struct boot_lguest *out, char *err, size_t errlen);
+
 /*
  * The same with the images in memory; @in->kernel and @in->initrd only serve as
  * names in messages. @initrd may be NULL. For tests and fuzzing.

@@ -75,6 +75,13 @@ int boot_file_read(struct boot_job *job, const struct boot_file *f, uint64_t off
 int boot_file_place(struct boot_job *job, const struct boot_file *f, uint64_t off, uint8_t *dst, uint64_t len,
 		    const char *what);
 
+/*
+ * load.c: finds out what kind of kernel it is and loads that; puts the initrd
+ * as high as hdr.initrd_addr_max and the claims allow.
+ */
+int boot_load_kernel(struct boot_job *job, const struct boot_file *f);
+int boot_load_initrd(struct boot_job *job, const struct boot_file *f);
+
 /* bzimage.c, elf.c: fill mode, entry, hdr, cmdline_max. */
 int boot_load_bzimage(struct boot_job *job, const struct boot_file *f);
 int boot_load_elf(struct boot_job *job, const struct boot_file *f);

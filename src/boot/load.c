@@ -118,7 +118,7 @@ static int not_a_kernel(struct boot_job *job, const char *name, const uint8_t *h
 	return boot_fail(job, ENOEXEC, "%s: not a kernel: neither a bzImage nor an ELF file", name);
 }
 
-static int load_kernel(struct boot_job *job, const struct boot_file *f)
+int boot_load_kernel(struct boot_job *job, const struct boot_file *f)
 {
 	uint8_t head[HEAD_SIZE] = { 0 };
 	size_t n = f->size < sizeof(head) ? f->size : sizeof(head);
@@ -155,7 +155,7 @@ static int write_cmdline(struct boot_job *job)
  * As high as the kernel can reach (initrd_addr_max), to stay out of the way of
  * what it allocates first, and in low RAM, which the 4 GiB that we map cover.
  */
-static int load_initrd(struct boot_job *job, const struct boot_file *f)
+int boot_load_initrd(struct boot_job *job, const struct boot_file *f)
 {
 	uint64_t top = (uint64_t)job->hdr.initrd_addr_max + 1, addr;
 	const struct boot_claim *other;
@@ -191,11 +191,11 @@ static int load_all(struct boot_job *job, const struct boot_file *kernel, const 
 	int error = claim_fixed(job);
 
 	if (!error)
-		error = load_kernel(job, kernel);
+		error = boot_load_kernel(job, kernel);
 	if (!error)
 		error = write_cmdline(job);
 	if (!error && initrd)
-		error = load_initrd(job, initrd);
+		error = boot_load_initrd(job, initrd);
 	if (!error)
 		error = job->mode == BOOT_MODE_PVH ? boot_write_pvh(job) : boot_write_params(job);
 	if (!error)

@@ -36,6 +36,7 @@ struct vcpu_trap {
 	bool software; /* INT n, INT3, INTO */
 	bool has_error;
 	uint32_t error;
+	uint64_t start; /* RIP of the instruction */
 };
 
 /*

@@ -186,9 +186,11 @@ static int push_frame32(struct soft_cpu *c, const struct event *ev, const struct
 /* The platform's own way; it cannot fail, for the platform ends the guest instead. */
 static void hand_over(struct soft_cpu *c, const struct event *ev)
 {
-	const struct vcpu_trap trap = {
-		.vector = ev->vector, .software = ev->software, .has_error = ev->has_error, .error = ev->error
-	};
+	const struct vcpu_trap trap = { .vector = ev->vector,
+					.software = ev->software,
+					.has_error = ev->has_error,
+					.error = ev->error,
+					.start = c->s.rip };
 	uint64_t cr3 = c->s.cr3;
 
 	c->s.rip = ev->rip;

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The guest's page tables are ordinary two-level x86 tables with 4 KiB pages
+ * (SDM vol. 3, 4.3); the engine walks them by itself. This is for the few
+ * places where the host looks at guest-virtual memory: frames that it pushes
+ * and instructions that it emulates.
+ */
+#include "cpu/state.h"
+#include "memory.h"
+#include "platform/lguest/lguest.h"
+
+#define PTE_PRESENT  1u
+#define PTE_WRITABLE 2u
+#define PTE_FRAME    0xfffff000u
+
+void *lguest_range(const struct lguest *lg, uint32_t phys, uint32_t len)
+{
+	if (phys > lg->limit || len > lg->limit - phys)
+		return NULL;
+	return guest_range(lg->memory, phys, len);
+}
+
+void lguest_store(const struct lguest *lg, void *host, uint32_t val)
+{
+	__builtin_memcpy(host, &val, sizeof(val));
+	guest_wrote(lg->memory, host, sizeof(val));
+}
+
+static bool entry_at(const struct lguest *lg, uint32_t table, uint32_t index, bool write, uint32_t *frame)
+{
+	const uint32_t *p = lguest_range(lg, (table & PTE_FRAME) + index * 4, 4);
+	uint32_t entry;
+
+	if (!p)
+		return false;
+	entry = __atomic_load_n(p, __ATOMIC_RELAXED);
+	*frame = entry & PTE_FRAME;
+	return (entry & PTE_PRESENT) && (!write || (entry & PTE_WRITABLE));
+}
+
+bool lguest_translate(const struct lguest *lg, const struct x86_state *s, uint32_t lin, bool write,
+		      uint32_t *phys)
+{
+	uint32_t table, page;
+
+	if (!entry_at(lg, (uint32_t)s->cr3, lin >> 22, write, &table) ||
+	    !entry_at(lg, table, lin >> 12 & 1023, write, &page))
+		return false;
+	*phys = page | (lin & ~PTE_FRAME);
+	return true;
+}
