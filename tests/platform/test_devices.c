@@ -97,6 +97,43 @@ static void bus_full(void **state)
 	}
 }
 
+/* The bus remembers where it was: that must not outlive what was there. */
+static void bus_memory(void **state)
+{
+	static const struct bus_ops alone_ops = { .read = probe_read, .unlocked = true };
+	struct probe a = { 0 }, b = { 0 };
+	struct bus_hit hit;
+	struct bus bus;
+
+	bus_init(&bus, "address", NULL, NULL);
+	assert_int_equal(bus_read(&bus, 0, 1), 0xff);
+	assert_int_equal(bus_add(&bus, 0x3000, 0x10, &probe_ops, &a), 0);
+	bus_read(&bus, 0x3000, 1);
+	/* something in front of it, then in its place */
+	assert_int_equal(bus_add(&bus, 0x2000, 0x10, &probe_ops, &b), 0);
+	bus_read(&bus, 0x3004, 1);
+	assert_int_equal(a.offset, 4);
+	assert_int_equal(bus_read(&bus, 0x2ffc, 8), UINT64_MAX);
+	bus_remove(&bus, 0x3000);
+	assert_int_equal(bus_read(&bus, 0x3004, 1), 0xff);
+	bus_read(&bus, 0x2004, 1);
+	bus_remove(&bus, 0x2000);
+	assert_int_equal(bus_read(&bus, 0x2004, 1), 0xff);
+	assert_int_equal(a.reads + b.reads, 3);
+
+	/* in two steps: the call may come when the range is gone */
+	assert_int_equal(bus_add(&bus, 0x2000, 0x10, &alone_ops, &b), 0);
+	hit = bus_find(&bus, 0x2008, 4, true);
+	assert_true(hit.ops->unlocked && hit.device == &b && hit.offset == 8);
+	bus_remove(&bus, 0x2000);
+	assert_int_equal(bus_hit_read(&hit, 2), 0x7788);
+	bus_hit_write(&hit, 2, 1); /* it takes none */
+	hit = bus_find(&bus, 0x2008, 4, true);
+	assert_false(hit.ops->unlocked);
+	assert_int_equal(bus_hit_read(&hit, 4), 0xffffffff);
+	bus_hit_write(&hit, 2, 1);
+}
+
 static char last_notice[200];
 
 static void keep_notice(void *opaque, const char *line)
@@ -660,6 +697,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bus_ranges),
 		cmocka_unit_test(bus_full),
+		cmocka_unit_test(bus_memory),
 		cmocka_unit_test(bus_notices),
 		cmocka_unit_test(ioapic_registers),
 		cmocka_unit_test(ioapic_edge),

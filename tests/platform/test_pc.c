@@ -260,6 +260,216 @@ static void kicks_itself(void **state)
 	assert_int_equal(lapic_pending(&w->pc.lapic[0]), -1);
 }
 
+/* ---- PCI devices ---- */
+
+struct card {
+	struct pci_device pci;
+	struct world *w;
+	bool locked; /* was the PC's lock held in the last call? */
+	unsigned calls, resets, destroyed;
+	bool interrupts; /* raises its pin when written to */
+};
+
+static bool is_locked(struct world *w)
+{
+	if (pthread_mutex_trylock(&w->pc.lock))
+		return true;
+	pthread_mutex_unlock(&w->pc.lock);
+	return false;
+}
+
+static uint64_t card_read(void *device, uint64_t offset, unsigned size)
+{
+	struct card *c = device;
+
+	c->calls++;
+	c->locked = is_locked(c->w);
+	return offset;
+}
+
+static void card_write(void *device, uint64_t offset, unsigned size, uint64_t val)
+{
+	struct card *c = device;
+
+	card_read(device, offset, size);
+	if (!c->interrupts)
+		return;
+	pci_lock(&c->w->pc.pci);
+	pci_set_intx(&c->pci, val);
+	pci_unlock(&c->w->pc.pci);
+}
+
+static uint32_t card_window_read(struct pci_device *pci, unsigned at, unsigned size)
+{
+	return (uint32_t)card_read(pci->opaque, 0x50 + at, size);
+}
+
+static void card_window_write(struct pci_device *pci, unsigned at, unsigned size, uint32_t val)
+{
+	card_read(pci->opaque, 0x50 + at, size);
+}
+
+static void card_written(struct pci_device *pci, unsigned offset, unsigned size)
+{
+	card_read(pci->opaque, offset, size);
+}
+
+static void card_reset(struct pci_device *pci)
+{
+	struct card *c = pci->opaque;
+
+	c->resets++;
+	c->locked = is_locked(c->w);
+}
+
+static void card_destroy(struct pci_device *pci)
+{
+	((struct card *)pci->opaque)->destroyed++;
+}
+
+static const struct bus_ops card_ops = { .read = card_read, .write = card_write };
+static const struct bus_ops alone_ops = { .read = card_read, .write = card_write, .unlocked = true };
+
+/* BAR 0 under the lock at 0xc0000000, BAR 1 without at 0xc0001000, I/O BARs at 0xc000 and 0xc100. */
+static void plug(struct world *w, struct card *c, unsigned slot)
+{
+	static const uint32_t base[] = { 0xc0000000, 0xc0001000, 0xc000, 0xc100 };
+
+	c->w = w;
+	pci_device_init(&c->pci, "card", 0x1234, 0x5678, 0xff0000, 0);
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(pci_add_bar(&c->pci, i, i < 2 ? PCI_BAR_MEM32 : PCI_BAR_IO,
+					     i < 2 ? 4096 : 64, i & 1 ? &alone_ops : &card_ops, c),
+				 0);
+		pci_set(&c->pci, PCI_BAR0 + 4 * i, 4, base[i] + slot * 0x10000 * (i < 2));
+	}
+	pci_set(&c->pci, PCI_INT_PIN, 1, 1);
+	c->pci.opaque = c;
+	c->pci.window = 0x50;
+	c->pci.window_read = card_window_read;
+	c->pci.window_write = card_window_write;
+	c->pci.written = card_written;
+	c->pci.reset = card_reset;
+	c->pci.destroy = card_destroy;
+	assert_int_equal(pci_attach(&w->pc.pci, &c->pci, slot), 0);
+	out(w, 0xcf8, 4, 0x80000004 | slot << 11);
+	out(w, 0xcfc, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_IO | PCI_COMMAND_MASTER);
+	assert_true(c->locked); /* written() */
+}
+
+/* Who is called with the lock of the PC, and who without. */
+static void locks(void **state)
+{
+	struct world *w = *state;
+	struct card c = { 0 };
+
+	plug(w, &c, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		c.calls = 0;
+		assert_int_equal(pc_mmio_read(&w->pc, 0, 0xc0020004 + i * 0x1000, 4), 4);
+		assert_int_equal(c.locked, !i);
+		pc_mmio_write(&w->pc, 0, 0xc0020000 + i * 0x1000, 4, 1);
+		assert_int_equal(c.locked, !i);
+		assert_int_equal(in(w, (uint16_t)(0xc008 + i * 0x100), 1), 8);
+		assert_int_equal(c.locked, !i);
+		out(w, (uint16_t)(0xc000 + i * 0x100), 1, 1);
+		assert_int_equal(c.locked, !i);
+		assert_int_equal(c.calls, 4);
+	}
+	/* the window of configuration space, and the rest of it */
+	out(w, 0xcf8, 4, 0x80001050);
+	assert_int_equal(in(w, 0xcfc, 4), 0x50);
+	assert_false(c.locked);
+	assert_int_equal(in(w, 0xcfe, 2), 0x52);
+	out(w, 0xcfc, 4, 0);
+	assert_false(c.locked);
+	out(w, 0xcf8, 4, 0x80001054);
+	out(w, 0xcfc, 4, 0);
+	assert_true(c.locked);
+	pc_reset(&w->pc);
+	assert_int_equal(c.resets, 1);
+	assert_false(c.locked);
+	c.calls = 0;
+	assert_int_equal(pc_mmio_read(&w->pc, 0, 0xc0021004, 4), 0xffffffff);
+	assert_int_equal(c.calls, 0);
+	pci_destroy(&w->pc.pci);
+	assert_int_equal(c.destroyed, 1);
+}
+
+/* A level from two devices on one pin of the I/O APIC, through EOI and back (82093AA, PCI 3.0, 2.2.6). */
+static void pci_interrupt(void **state)
+{
+	struct world *w = *state;
+	struct lapic *l = &w->pc.lapic[0];
+	struct card a = { .interrupts = true }, b = { .interrupts = true };
+
+	plug(w, &a, 3);
+	plug(w, &b, 11);
+	wrmsr(w, MSR_APIC_BASE, 0xfee00d00);
+	wrmsr(w, 0x80f, 0x1ff);
+	pc_mmio_write(&w->pc, 0, IOAPIC_BASE, 4, 0x10 + 2 * 19);
+	pc_mmio_write(&w->pc, 0, IOAPIC_BASE + 0x10, 4, IOAPIC_LEVEL | IOAPIC_LOW | 0x52);
+	w->kicks = 0;
+	pc_mmio_write(&w->pc, 0, 0xc0031000, 4, 1);
+	assert_true(w->kicks > 0);
+	assert_int_equal(lapic_accept(l), 0x52);
+	/* the second one while the first is in service: no new message */
+	pc_mmio_write(&w->pc, 0, 0xc00b1000, 4, 1);
+	assert_int_equal(lapic_pending(l), -1);
+	/* the first driver is done, the second was not asked: comes again after EOI */
+	pc_mmio_write(&w->pc, 0, 0xc0031000, 4, 0);
+	wrmsr(w, 0x80b, 0);
+	assert_int_equal(lapic_accept(l), 0x52);
+	pc_mmio_write(&w->pc, 0, 0xc00b1000, 4, 0);
+	wrmsr(w, 0x80b, 0);
+	assert_int_equal(lapic_pending(l), -1);
+	assert_false(w->pc.ioapic.s.entry[19] & IOAPIC_REMOTE_IRR);
+	/* a reset drops the level */
+	pc_mmio_write(&w->pc, 0, 0xc0031000, 4, 1);
+	pc_reset(&w->pc);
+	assert_int_equal(w->pc.ioapic.s.lines, 0);
+	assert_int_equal(lapic_pending(l), -1);
+	pci_destroy(&w->pc.pci); /* the cards are gone when we return */
+}
+
+/* Messages from a thread that is not the vCPU's. */
+static void *sends(void *opaque)
+{
+	struct world *w = opaque;
+
+	for (unsigned i = 0; i < 100000; i++)
+		pc_msi(&w->pc, 0xfee00000, 0x31 + i % 64);
+	return NULL;
+}
+
+static void messages_from_elsewhere(void **state)
+{
+	struct world *w = *state;
+	struct lapic *l = &w->pc.lapic[0];
+	unsigned got[256] = { 0 };
+	bool last = false;
+	pthread_t thread;
+	int v;
+
+	wrmsr(w, MSR_APIC_BASE, 0xfee00d00);
+	wrmsr(w, 0x80f, 0x1ff);
+	assert_int_equal(pthread_create(&thread, NULL, sends, w), 0);
+	for (unsigned idle = 0; !last || lapic_pending(l) >= 0;) {
+		v = lapic_accept(l);
+		if (v < 0) {
+			/* Once the sender is gone, one more look */
+			if (++idle % 1024 == 0 && pthread_tryjoin_np(thread, NULL) == 0)
+				last = true;
+			continue;
+		}
+		got[v]++;
+		wrmsr(w, 0x80b, 0);
+	}
+	/* none is lost, though several may have become one */
+	for (unsigned i = 0; i < 64; i++)
+		assert_true(got[0x31 + i] > 0 && got[0x31 + i] <= 100000 / 64 + 1);
+}
+
 static void output_waits_for_the_host(void **state)
 {
 	struct world *w = *state;
@@ -474,6 +684,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(unclaimed, setup, teardown),
 		cmocka_unit_test_setup_teardown(input_interrupt, setup, teardown),
 		cmocka_unit_test_setup_teardown(kicks_itself, setup, teardown),
+		cmocka_unit_test_setup_teardown(locks, setup, teardown),
+		cmocka_unit_test_setup_teardown(pci_interrupt, setup, teardown),
+		cmocka_unit_test_setup_teardown(messages_from_elsewhere, setup, teardown),
 		cmocka_unit_test_setup_teardown(output_waits_for_the_host, setup, teardown),
 		cmocka_unit_test_setup_teardown(reset_is_clean, setup, teardown),
 		cmocka_unit_test(scale),
