@@ -37,7 +37,7 @@
 #define RANGE_MAX  (1u << 30) /* of one command without data */
 #define BUDGET     (16u << 20)
 #define CONNECT_S  20
-#define PATIENCE_S 10 /* for what is under way when the guest resets the device */
+#define PATIENCE_S 5 /* for what is under way when the guest resets the device */
 
 struct nbd_request {
 	struct disk_request *req;
