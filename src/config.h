@@ -50,11 +50,12 @@ struct device_config {
 enum escape_keys { ESCAPE_BOTH, ESCAPE_CTRL_A, ESCAPE_INTERRUPTS, ESCAPE_NONE };
 
 struct config {
-	uint64_t memory;     /* bytes of guest RAM */
-	const char *kernel;  /* path of the kernel image */
-	const char *cmdline; /* kernel command line, owned (malloc) */
-	const char *initrd;  /* path or NULL */
-	const char *engine;  /* "auto" or an engine's name */
+	uint64_t memory;      /* bytes of guest RAM */
+	const char *kernel;   /* path of the kernel image */
+	const char *cmdline;  /* kernel command line, owned (malloc) */
+	const char *initrd;   /* path or NULL */
+	const char *engine;   /* "auto" or an engine's name */
+	const char *platform; /* "pc" or "lguest" */
 	bool verbose;
 	bool no_reboot;       /* a guest reset ends lguest */
 	bool host_decompress; /* default true; --no-host-decompress */

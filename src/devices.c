@@ -6,11 +6,11 @@
  */
 #include "machine_internal.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "virtio/devices.h"
-#include "virtio/pci.h"
 
 static void on_warn(void *opaque, const char *line)
 {
@@ -44,10 +44,10 @@ static bool plug(struct machine *m, struct virtio_device *dev, const char *err)
 		return false;
 	}
 	m->device[m->devices++] = dev;
-	error = virtio_pci_create(dev, &m->pc.pci);
+	error = m->platform->plug(m, dev);
 	if (error)
-		fprintf(stderr, "lguest: %s: cannot be plugged into the PCI bus: %s\n", dev->name,
-			strerror(-error));
+		fprintf(stderr, "lguest: %s: cannot be plugged in: %s\n", dev->name,
+			error == -ENOSPC ? "there are too many devices" : strerror(-error));
 	return error == 0;
 }
 

@@ -26,14 +26,11 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/random.h>
 #include <unistd.h>
 
-#include "boot/boot.h"
 #include "cpu/state.h"
 #include "engine/engine.h"
 #include "machine_internal.h"
-#include "platform/acpi.h"
 
 /* ---- the outcome ---- */
 
@@ -62,106 +59,7 @@ void machine_notice(struct machine *m, const char *line)
 		machine_warn(m, line);
 }
 
-/* ---- what the platform asks of the host ---- */
-
-static void on_kick(void *opaque, unsigned cpu)
-{
-	vcpu_kick(opaque, cpu);
-}
-
-static void on_notice(void *opaque, const char *line)
-{
-	machine_notice(opaque, line);
-}
-
-static void on_power(void *opaque, enum power_event event)
-{
-	struct machine *m = opaque;
-
-	switch (event) {
-	case POWER_OFF: machine_conclude(m, POWERED_OFF); break;
-	case POWER_RESET: machine_conclude(m, RESET); break;
-	case POWER_PANIC: machine_conclude(m, PANICKED); break;
-	case POWER_CRASH_KERNEL:
-		machine_notice(m, "guest kernel panicked and starts its crash kernel");
-		break;
-	}
-}
-
-static bool on_console_put(void *opaque, uint8_t byte)
-{
-	struct machine *m = opaque;
-
-	return console_put(&m->console, byte);
-}
-
-static bool on_console_wait(void *opaque)
-{
-	struct machine *m = opaque;
-
-	return console_wait(&m->console);
-}
-
-static int on_console_get(void *opaque)
-{
-	struct machine *m = opaque;
-
-	return console_get(&m->console, CONSOLE_UART);
-}
-
-static bool on_console_ready(void *opaque)
-{
-	struct machine *m = opaque;
-
-	return console_ready(&m->console, CONSOLE_UART);
-}
-
-static void on_console_listen(void *opaque, bool listens)
-{
-	struct machine *m = opaque;
-
-	console_listen(&m->console, CONSOLE_UART, listens);
-}
-
-static const struct pc_host pc_host = {
-	.kick = on_kick,
-	.event = on_power,
-	.console_put = on_console_put,
-	.console_wait = on_console_wait,
-	.console_get = on_console_get,
-	.console_ready = on_console_ready,
-	.console_listen = on_console_listen,
-	.notice = on_notice,
-};
-
 /* ---- a guest from start to end ---- */
-
-static bool load_guest(struct machine *m, struct x86_state *state)
-{
-	/* Interrupt controllers and what a PC keeps above them: never PCI's. */
-	static const struct boot_range reserved[] = {
-		{ PCI_MEM_END, GUEST_HIGH_BASE - PCI_MEM_END, BOOT_RESERVED },
-	};
-	uint8_t seed[BOOT_SEED_SIZE];
-	struct boot_input in = {
-		.kernel = m->cfg->kernel,
-		.initrd = m->cfg->initrd,
-		.cmdline = m->cfg->cmdline,
-		.host_decompress = m->cfg->host_decompress,
-		.reserved = reserved,
-		.nr_reserved = 1,
-	};
-	char err[512];
-
-	if (getrandom(seed, sizeof(seed), 0) == sizeof(seed))
-		in.rng_seed = seed;
-	/* 0 when the memory is too small for tables; boot_load() says so better. */
-	in.acpi_rsdp = acpi_build(&m->memory, m->vcpus);
-	if (boot_load(&m->memory, &in, state, err, sizeof(err)) == 0)
-		return true;
-	fprintf(stderr, "lguest: %s\n", err);
-	return false;
-}
 
 /* The last output is on its way and the reader slow: a signal ends the wait. */
 static bool hurried(void *opaque)
@@ -178,12 +76,12 @@ static enum outcome run_guest(struct machine *m)
 	int error = 0;
 
 	m->outcome = RUNNING;
-	if (!load_guest(m, &state) || !vcpus_create(m, &state)) {
+	if (!m->platform->load(m, &state) || !vcpus_create(m, &state)) {
 		vcpus_destroy(m);
 		return FAILED;
 	}
 	tty_make_raw(&m->tty);
-	pc_start_clock(&m->pc);
+	m->platform->start(m);
 	if (!vcpus_start(m))
 		machine_conclude(m, FAILED);
 	while (m->outcome == RUNNING && !error)
@@ -204,9 +102,7 @@ static enum outcome run_guest(struct machine *m)
 		vcpus_report_triple_fault(m);
 	if (m->cfg->verbose) {
 		m->engine->print_stats(m->engine, stderr);
-		fprintf(stderr,
-			"lguest: platform: unclaimed accesses: ports %" PRIu64 ", memory %" PRIu64 "\n",
-			m->pc.ports.unclaimed, m->pc.memory.unclaimed);
+		m->platform->print_stats(m);
 	}
 	vcpus_destroy(m);
 	return m->outcome;
@@ -270,15 +166,6 @@ static const struct host_signals_ops signal_ops = { .terminate = on_terminate,
 						    .window = on_window };
 static const struct console_ops console_ops = { .escape = on_escape, .warn = on_console_warning };
 
-static void on_uart_input(void *opaque)
-{
-	struct machine *m = opaque;
-
-	pc_console_input(&m->pc);
-}
-
-static const struct console_port_ops uart_port_ops = { .input = on_uart_input };
-
 /* ---- from beginning to end ---- */
 
 static bool complain(const char *what, int error)
@@ -295,23 +182,6 @@ static bool open_standard_files(void)
 		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
 			return false;
 	return true;
-}
-
-/* Who gets what is typed: the last console= that names one of ours. Behind "--" the words are init's. */
-static enum console_port preferred_console(const char *cmdline)
-{
-	enum console_port port = CONSOLE_UART;
-
-	for (const char *word = cmdline; *word; word += strcspn(word, " ")) {
-		word += strspn(word, " ");
-		if (strncmp(word, "-- ", 3) == 0 || strcmp(word, "--") == 0)
-			break;
-		if (strncmp(word, "console=ttyS", 12) == 0)
-			port = CONSOLE_UART;
-		else if (strncmp(word, "console=hvc", 11) == 0)
-			port = CONSOLE_HVC;
-	}
-	return port;
 }
 
 static bool set_up(struct machine *m)
@@ -332,25 +202,23 @@ static bool set_up(struct machine *m)
 	    complain("signals", host_timer_install()))
 		return false;
 	snprintf(what, sizeof(what), "%" PRIu64 " MiB of guest memory", m->cfg->memory >> 20);
-	if (complain(what, guest_memory_create(&m->memory, m->cfg->memory)))
+	if (complain(what, guest_memory_create(&m->memory, m->cfg->memory + m->platform->extra_memory)))
 		return false;
 	cpuid_build(&m->cpuid, m->vcpus);
-	if (complain("platform", pc_init(&m->pc, &m->memory, m->vcpus, m->cpuid.tsc_khz, &pc_host, m)))
-		return false;
-	m->pc_ready = true;
 	if (complain("console", console_create(&m->console, &m->loop, STDIN_FILENO, STDOUT_FILENO, &m->tty,
 					       &console_ops, m)))
 		return false;
 	m->console_ready = true;
-	console_prefer(&m->console, preferred_console(m->cfg->cmdline));
-	console_attach(&m->console, CONSOLE_UART, &uart_port_ops, m);
+	if (!m->platform->create(m))
+		return false;
+	m->platform_ready = true;
 	return devices_create(m);
 }
 
 static void tear_down(struct machine *m)
 {
-	if (m->pc_ready)
-		pc_destroy(&m->pc);
+	if (m->platform_ready)
+		m->platform->destroy(m);
 	devices_destroy(m);
 	if (m->console_ready)
 		console_destroy(&m->console);
@@ -364,11 +232,14 @@ static void tear_down(struct machine *m)
 
 static enum exit_status report(struct machine *m, enum outcome how)
 {
+	if (m->last_words[0])
+		fprintf(stderr, "lguest: %s\n", m->last_words);
 	switch (how) {
 	/* Whoever reads only the status must learn that he has not seen everything. */
 	case POWERED_OFF: return console_lost(&m->console) ? EXIT_HOST : EXIT_POWER_OFF;
 	case RESET: fprintf(stderr, "lguest: the guest reset itself (--no-reboot)\n"); return EXIT_RESET;
 	case PANICKED: fprintf(stderr, "lguest: the guest's kernel panicked\n"); return EXIT_GUEST_PANIC;
+	case DIED:
 	case TRIPLE_FAULT: return EXIT_TRIPLE_FAULT;
 	case KILLED:
 		if (m->killed_by)
@@ -393,6 +264,7 @@ enum exit_status machine_run(const struct config *cfg)
 		return EXIT_HOST;
 	}
 	m->cfg = cfg;
+	m->platform = strcmp(cfg->platform, machine_lguest.name) == 0 ? &machine_lguest : &machine_pc;
 	m->vcpus = 1;
 	m->memory.fd = m->loop.epoll = m->wake_source.fd = -1;
 	tty_open(&m->tty, STDIN_FILENO);
@@ -405,7 +277,7 @@ enum exit_status machine_run(const struct config *cfg)
 				how = KILLED;
 			if (how != RESET || cfg->no_reboot)
 				break;
-			pc_reset(&m->pc);
+			m->platform->reset(m);
 			if (complain("guest memory", guest_memory_clear(&m->memory))) {
 				how = FAILED;
 				break;

@@ -3,7 +3,9 @@
  * What the parts of the machine share; nobody else includes this.
  *
  *   machine.c   the life of a guest: from start to reset or end
- *   vcpus.c     the virtual CPUs: their threads, and what the engine asks of us
+ *   vcpus.c     the virtual CPUs and their threads
+ *   machine_pc.c, machine_lguest.c
+ *               what is around the CPUs, and what the engine asks of us
  *   devices.c   the virtio devices of the command line
  *
  * Threads: the main thread runs the event loop; each vCPU has one of its own.
@@ -25,8 +27,10 @@
 #include "host/timer.h"
 #include "host/tty.h"
 #include "memory.h"
+#include "platform/lguest/lguest.h"
 #include "platform/pc.h"
 #include "virtio/device.h"
+#include "virtio/lguestbus.h"
 
 struct engine;
 struct vcpu;
@@ -38,6 +42,7 @@ enum outcome {
 	RESET,
 	PANICKED,
 	TRIPLE_FAULT,
+	DIED,   /* a guest of the lguest platform broke the rules; a line was printed */
 	KILLED, /* the user */
 	FAILED, /* a line was printed */
 };
@@ -57,22 +62,56 @@ struct machine_vcpu {
 	bool deaf;
 };
 
+struct machine;
+struct vcpu_bus;
+
+/*
+ * What is around the CPUs. All on the main thread; callbacks of the bus come
+ * on the vCPU's. Functions that answer false have printed a line.
+ */
+struct machine_platform {
+	const char *name;      /* of --platform */
+	uint64_t extra_memory; /* bytes that it needs besides the guest's RAM */
+	bool (*create)(struct machine *m);
+	void (*destroy)(struct machine *m);
+	/* Becomes the transport of @dev. 0 or -errno. */
+	int (*plug)(struct machine *m, struct virtio_device *dev);
+	/* Puts kernel and all into memory, which is zero; *@state: how the CPU starts. */
+	bool (*load)(struct machine *m, struct x86_state *state);
+	/* The vCPUs are about to run. */
+	void (*start)(struct machine *m);
+	/* The guest was reset; no vCPU runs. */
+	void (*reset)(struct machine *m);
+	struct vcpu_bus (*bus)(struct machine *m);
+	void (*print_stats)(struct machine *m);
+};
+
+extern const struct machine_platform machine_pc, machine_lguest;
+
 struct machine {
 	const struct config *cfg;
 	struct guest_memory memory;
 	struct cpuid_table cpuid;
 	struct engine *engine;
-	struct pc pc;
+	const struct machine_platform *platform;
+	union {
+		struct pc pc;
+		struct {
+			struct lguest lguest;
+			struct lguest_bus lguest_bus;
+		};
+	};
 	struct machine_vcpu vcpu[PC_MAX_VCPUS];
 	unsigned vcpus;
-	_Atomic int outcome; /* enum outcome */
+	_Atomic int outcome;                /* enum outcome */
+	char last_words[LGUEST_REASON_MAX]; /* of a guest of the lguest platform: why it ended */
 
 	struct eventloop loop;
 	struct console console;
 	struct tty tty;
 	struct event_source wake_source;
 	struct host_signals signals;
-	bool pc_ready, console_ready;
+	bool platform_ready, console_ready;
 	bool killed;   /* the user wants an end, whatever the guest wants */
 	int killed_by; /* the signal, or 0 */
 
@@ -102,6 +141,10 @@ bool vcpus_start(struct machine *m);
 void vcpus_join(struct machine *m);
 /* Makes vCPU @cpu look at interrupts and at the outcome. Any thread, signal handlers too. */
 void vcpu_kick(struct machine *m, unsigned cpu);
+/* vCPU's thread: from TSC @deadline on (UINT64_MAX: never) the engine calls service(). */
+void vcpu_set_timer(struct machine *m, unsigned cpu, uint64_t deadline);
+/* vCPU's thread, halted: sleeps until then, or until a kick that came after sleeper_ticket(). */
+void vcpu_sleep(struct machine *m, unsigned cpu, uint32_t ticket, uint64_t deadline);
 /* Why and where the CPU shut down, on standard error. */
 void vcpus_report_triple_fault(struct machine *m);
 
@@ -117,7 +160,7 @@ bool devices_create(struct machine *m);
  * and touch its memory no more. What they have on the host stays open.
  */
 void devices_reset(struct machine *m);
-/* After the PC is gone. */
+/* After the platform is gone. */
 void devices_destroy(struct machine *m);
 
 #endif

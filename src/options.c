@@ -78,6 +78,8 @@ static const struct option_desc option_table[] = {
 	{ GROUP_DEVICES, OPTION_TUNNET, 't', "tunnet", "IP|bridge:NAME[:MAC]", NULL, 0,
 	  "a network through a tap interface of its own (needs root)" },
 	{ GROUP_DEVICES, OPTION_RNG, 'r', "rng", NULL, NULL, 0, "a source of random numbers" },
+	{ GROUP_GUEST, OPTION_CHOICE, 0, "platform", "pc|lguest", "pc", offsetof(struct config, platform),
+	  "what is around the CPU: a PC, or what old lguest kernels expect" },
 	{ GROUP_ENGINE, OPTION_CHOICE, 0, "engine", "auto|soft", "auto", offsetof(struct config, engine),
 	  "how the guest's instructions are executed" },
 	{ GROUP_ENGINE, OPTION_SET, 0, "perf-map", NULL, "off", offsetof(struct config, perf_map),

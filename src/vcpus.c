@@ -27,13 +27,10 @@ void vcpu_kick(struct machine *m, unsigned cpu)
 	sleeper_wake(&v->sleeper);
 }
 
-/* ---- what the engine asks of the machine (engine.h), on the vCPU's thread ---- */
+/* ---- time ---- */
 
-/* Call after whatever may have moved the guest's next timer. */
-static void set_timer(struct machine *m, unsigned cpu)
+void vcpu_set_timer(struct machine *m, unsigned cpu, uint64_t deadline)
 {
-	uint64_t deadline = pc_deadline(&m->pc, cpu);
-
 	/* Due already: no need for a signal to tell ourselves. */
 	if (deadline <= __rdtsc())
 		vcpu_kick(m, cpu);
@@ -41,132 +38,13 @@ static void set_timer(struct machine *m, unsigned cpu)
 		host_timer_set(&m->vcpu[cpu].timer, deadline);
 }
 
-static uint64_t bus_mmio_read(void *machine, unsigned cpu, uint64_t addr, unsigned size)
+void vcpu_sleep(struct machine *m, unsigned cpu, uint32_t ticket, uint64_t deadline)
 {
-	struct machine *m = machine;
-
-	return pc_mmio_read(&m->pc, cpu, addr, size);
-}
-
-static void bus_mmio_write(void *machine, unsigned cpu, uint64_t addr, unsigned size, uint64_t val)
-{
-	struct machine *m = machine;
-
-	pc_mmio_write(&m->pc, cpu, addr, size, val);
-	set_timer(m, cpu);
-}
-
-static uint32_t bus_pio_read(void *machine, unsigned cpu, uint16_t port, unsigned size)
-{
-	struct machine *m = machine;
-
-	return pc_pio_read(&m->pc, cpu, port, size);
-}
-
-static void bus_pio_write(void *machine, unsigned cpu, uint16_t port, unsigned size, uint32_t val)
-{
-	struct machine *m = machine;
-
-	pc_pio_write(&m->pc, cpu, port, size, val);
-}
-
-static bool bus_msr_read(void *machine, unsigned cpu, uint32_t msr, uint64_t *val)
-{
-	struct machine *m = machine;
-
-	return pc_msr_read(&m->pc, cpu, msr, val);
-}
-
-static bool bus_msr_write(void *machine, unsigned cpu, uint32_t msr, uint64_t val)
-{
-	struct machine *m = machine;
-	bool ok = pc_msr_write(&m->pc, cpu, msr, val);
-
-	set_timer(m, cpu);
-	return ok;
-}
-
-static uint8_t bus_tpr_read(void *machine, unsigned cpu)
-{
-	struct machine *m = machine;
-
-	return lapic_tpr_read(&m->pc.lapic[cpu]);
-}
-
-static void bus_tpr_write(void *machine, unsigned cpu, uint8_t tpr)
-{
-	struct machine *m = machine;
-
-	pc_tpr_write(&m->pc, cpu, tpr);
-}
-
-static enum vcpu_service bus_service(void *machine, unsigned cpu)
-{
-	struct machine *m = machine;
-
-	if (m->outcome != RUNNING)
-		return VCPU_STOP;
-	pc_run_timers(&m->pc, cpu);
-	set_timer(m, cpu);
-	return VCPU_CONTINUE;
-}
-
-static bool bus_interrupt_pending(void *machine, unsigned cpu)
-{
-	struct machine *m = machine;
-
-	return lapic_pending(&m->pc.lapic[cpu]) >= 0;
-}
-
-static int bus_interrupt_accept(void *machine, unsigned cpu)
-{
-	struct machine *m = machine;
-
-	m->vcpu[cpu].deaf = false;
-	return lapic_accept(&m->pc.lapic[cpu]);
-}
-
-static void bus_halt(void *machine, unsigned cpu)
-{
-	struct machine *m = machine;
-	struct machine_vcpu *v = &m->vcpu[cpu];
-	uint32_t ticket = sleeper_ticket(&v->sleeper);
-	uint64_t deadline;
-
-	pc_run_timers(&m->pc, cpu);
-	pc_idle(&m->pc, cpu);
-	if (m->outcome != RUNNING)
-		return;
-	if (!v->deaf && lapic_pending(&m->pc.lapic[cpu]) >= 0) {
-		v->deaf = true;
-		return;
-	}
 	/* Nothing to do: the best moment to write out what the guest has said. */
 	console_flush(&m->console);
-	deadline = pc_deadline(&m->pc, cpu);
-	sleeper_sleep(&v->sleeper, ticket,
-		      deadline == LAPIC_NO_DEADLINE ? SLEEP_FOREVER
-						    : host_tsc_to_ns(m->cpuid.tsc_khz, __rdtsc(), deadline));
-	pc_run_timers(&m->pc, cpu);
-}
-
-static struct vcpu_bus make_bus(struct machine *m)
-{
-	return (struct vcpu_bus){
-		.machine = m,
-		.mmio_read = bus_mmio_read,
-		.mmio_write = bus_mmio_write,
-		.pio_read = bus_pio_read,
-		.pio_write = bus_pio_write,
-		.msr_read = bus_msr_read,
-		.msr_write = bus_msr_write,
-		.tpr_read = bus_tpr_read,
-		.tpr_write = bus_tpr_write,
-		.service = bus_service,
-		.interrupt_pending = bus_interrupt_pending,
-		.interrupt_accept = bus_interrupt_accept,
-		.halt = bus_halt,
-	};
+	sleeper_sleep(&m->vcpu[cpu].sleeper, ticket,
+		      deadline == UINT64_MAX ? SLEEP_FOREVER
+					     : host_tsc_to_ns(m->cpuid.tsc_khz, __rdtsc(), deadline));
 }
 
 /* ---- vCPU threads ---- */
@@ -248,7 +126,7 @@ bool vcpus_create(struct machine *m, const struct x86_state *state)
 					   .verbose = m->cfg->verbose,
 					   .perf_map = m->cfg->perf_map };
 	const struct engine_ops *ops = find_engine(m->cfg->engine);
-	const struct vcpu_bus bus = make_bus(m);
+	const struct vcpu_bus bus = m->platform->bus(m);
 
 	if (!ops) {
 		fprintf(stderr, "lguest: --engine=%s: there is no such engine (try auto)\n", m->cfg->engine);

@@ -112,7 +112,7 @@ static void shut_down(struct lguest *lg, uint32_t addr, uint32_t how)
 	else if (how == LG_SHUTDOWN_POWEROFF && strcmp(text, "Power down") == 0)
 		lg->host->end(lg->opaque, LGUEST_POWER_OFF, reason);
 	else
-		lg->host->end(lg->opaque, LGUEST_DIED, reason);
+		lg->host->end(lg->opaque, LGUEST_PANIC, reason);
 }
 
 /* ---- page tables: the engine uses the guest's own, so these are checks and flushes ---- */

@@ -34,7 +34,8 @@ struct x86_state;
 enum lguest_end {
 	LGUEST_POWER_OFF, /* the guest asked for it, with a text */
 	LGUEST_RESTART,
-	LGUEST_DIED, /* it broke the rules, or its kernel panicked: the text says so */
+	LGUEST_PANIC, /* it gave another text than that of a power-off */
+	LGUEST_DIED,  /* it broke the rules */
 };
 
 #define LGUEST_REASON_MAX 160

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The machine as the host of an old lguest guest: connects
+ * platform/lguest/lguest.h and the lguest bus with the engine, the console and
+ * the loader. There are no ports, no MSRs, no interrupt controller: the guest asks for
+ * everything by trapping.
+ */
+#include "machine_internal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <x86intrin.h>
+
+#include "boot/boot.h"
+#include "cpu/state.h"
+#include "engine/engine.h"
+
+/* Page tables of 32 bits without PAE, and a kernel that maps all of it at PAGE_OFFSET. */
+#define RAM_MAX (2ull << 30)
+
+/* ---- what the guest's host wants of us; vCPU's thread unless said otherwise ---- */
+
+/* Any thread. */
+static void on_kick(void *opaque)
+{
+	vcpu_kick(opaque, 0);
+}
+
+static void on_flush_page(void *opaque, uint32_t lin)
+{
+	struct machine *m = opaque;
+
+	m->engine->vcpu_flush_page(m->vcpu[0].vcpu, lin);
+}
+
+static void on_flush_tlb(void *opaque)
+{
+	struct machine *m = opaque;
+
+	m->engine->vcpu_flush_tlb(m->vcpu[0].vcpu);
+}
+
+static void on_end(void *opaque, enum lguest_end how, const char *reason)
+{
+	static const enum outcome outcome[] = { [LGUEST_POWER_OFF] = POWERED_OFF,
+						[LGUEST_RESTART] = RESET,
+						[LGUEST_PANIC] = PANICKED,
+						[LGUEST_DIED] = DIED };
+	struct machine *m = opaque;
+
+	if (how == LGUEST_RESTART)
+		machine_notice(m, reason);
+	else
+		snprintf(m->last_words, sizeof(m->last_words), "%s", reason);
+	machine_conclude(m, outcome[how]);
+}
+
+static void on_early_console(void *opaque, const char *text, unsigned len)
+{
+	struct machine *m = opaque;
+
+	for (unsigned i = 0; i < len; i++)
+		while (!console_put(&m->console, (uint8_t)text[i]))
+			if (!console_wait(&m->console))
+				return;
+}
+
+static bool on_notify(void *opaque, uint32_t addr)
+{
+	struct machine *m = opaque;
+
+	return lguest_bus_notify(&m->lguest_bus, addr);
+}
+
+static const struct lguest_host lguest_host = {
+	.kick = on_kick,
+	.flush_page = on_flush_page,
+	.flush_tlb = on_flush_tlb,
+	.end = on_end,
+	.early_console = on_early_console,
+	.notify = on_notify,
+};
+
+/* Any thread. */
+static void raise_irq(void *opaque, unsigned irq)
+{
+	struct machine *m = opaque;
+
+	lguest_raise_irq(&m->lguest, irq);
+}
+
+/* ---- what the engine asks of us ---- */
+
+static uint64_t bus_mmio_read(void *machine, unsigned cpu, uint64_t addr, unsigned size)
+{
+	struct machine *m = machine;
+
+	lguest_bad_address(&m->lguest, addr);
+	return ~0ull;
+}
+
+static void bus_mmio_write(void *machine, unsigned cpu, uint64_t addr, unsigned size, uint64_t val)
+{
+	struct machine *m = machine;
+
+	lguest_bad_address(&m->lguest, addr);
+}
+
+/* Level 1 with IOPL 0 may not touch ports and MSRs, so these cannot be reached. */
+static uint32_t bus_pio_read(void *machine, unsigned cpu, uint16_t port, unsigned size)
+{
+	return ~0u;
+}
+
+static void bus_pio_write(void *machine, unsigned cpu, uint16_t port, unsigned size, uint32_t val)
+{
+}
+
+static bool bus_msr_read(void *machine, unsigned cpu, uint32_t msr, uint64_t *val)
+{
+	return false;
+}
+
+static bool bus_msr_write(void *machine, unsigned cpu, uint32_t msr, uint64_t val)
+{
+	return false;
+}
+
+static uint8_t bus_tpr_read(void *machine, unsigned cpu)
+{
+	return 0;
+}
+
+static void bus_tpr_write(void *machine, unsigned cpu, uint8_t tpr)
+{
+}
+
+static bool bus_interrupt_pending(void *machine, unsigned cpu)
+{
+	return false;
+}
+
+static int bus_interrupt_accept(void *machine, unsigned cpu)
+{
+	return -1;
+}
+
+static enum vcpu_service bus_service(void *machine, unsigned cpu)
+{
+	struct machine *m = machine;
+
+	return m->outcome == RUNNING ? VCPU_CONTINUE : VCPU_STOP;
+}
+
+static void bus_halt(void *machine, unsigned cpu)
+{
+	struct machine *m = machine;
+	uint32_t ticket = sleeper_ticket(&m->vcpu[cpu].sleeper);
+
+	if (m->outcome != RUNNING || lguest_wakes(&m->lguest))
+		return;
+	vcpu_sleep(m, cpu, ticket, lguest_deadline(&m->lguest));
+}
+
+static void bus_enter(void *machine, unsigned cpu, struct x86_state *s)
+{
+	struct machine *m = machine;
+
+	lguest_enter(&m->lguest, s);
+	vcpu_set_timer(m, cpu, lguest_deadline(&m->lguest));
+}
+
+static void bus_trap(void *machine, unsigned cpu, struct x86_state *s, const struct vcpu_trap *trap)
+{
+	struct machine *m = machine;
+	uint64_t before = lguest_deadline(&m->lguest), after;
+
+	lguest_trap(&m->lguest, s, trap);
+	after = lguest_deadline(&m->lguest);
+	if (after != before)
+		vcpu_set_timer(m, cpu, after);
+}
+
+static struct vcpu_bus lguest_vcpu_bus(struct machine *m)
+{
+	return (struct vcpu_bus){
+		.machine = m,
+		.mmio_read = bus_mmio_read,
+		.mmio_write = bus_mmio_write,
+		.pio_read = bus_pio_read,
+		.pio_write = bus_pio_write,
+		.msr_read = bus_msr_read,
+		.msr_write = bus_msr_write,
+		.tpr_read = bus_tpr_read,
+		.tpr_write = bus_tpr_write,
+		.service = bus_service,
+		.interrupt_pending = bus_interrupt_pending,
+		.interrupt_accept = bus_interrupt_accept,
+		.halt = bus_halt,
+		.trap = bus_trap,
+		.enter = bus_enter,
+		.gdt = m->lguest.s.gdt,
+		.gdt_entries = LG_GDT_ENTRIES,
+	};
+}
+
+/* ---- construction ---- */
+
+static bool create(struct machine *m)
+{
+	uint64_t ram = m->cfg->memory;
+
+	if (ram > RAM_MAX) {
+		fprintf(stderr, "lguest: memory: guests of the lguest platform can have at most %llu MiB\n",
+			RAM_MAX >> 20);
+		return false;
+	}
+	lguest_init(&m->lguest, &m->memory, (uint32_t)ram, m->cpuid.tsc_khz, &lguest_host, m);
+	lguest_bus_init(&m->lguest_bus, &m->memory, m->lguest.ram, m->lguest.limit, raise_irq, m);
+	console_prefer(&m->console, CONSOLE_HVC);
+	return true;
+}
+
+static void destroy(struct machine *m)
+{
+}
+
+static int plug(struct machine *m, struct virtio_device *dev)
+{
+	return lguest_bus_attach(&m->lguest_bus, dev);
+}
+
+static bool load(struct machine *m, struct x86_state *state)
+{
+	const struct boot_input in = {
+		.kernel = m->cfg->kernel,
+		.initrd = m->cfg->initrd,
+		.cmdline = m->cfg->cmdline,
+		.host_decompress = m->cfg->host_decompress,
+	};
+	struct boot_lguest start;
+	char err[512];
+
+	if (boot_load_lguest(&m->memory, m->lguest.ram, &in, &start, err, sizeof(err)) != 0) {
+		fprintf(stderr, "lguest: %s\n", err);
+		return false;
+	}
+	lguest_start(&m->lguest, start.entry, start.pgdir, state);
+	lguest_bus_start(&m->lguest_bus);
+	return true;
+}
+
+static void start(struct machine *m)
+{
+}
+
+static void reset(struct machine *m)
+{
+	lguest_reset(&m->lguest);
+}
+
+static void print_stats(struct machine *m)
+{
+	const struct lguest_stats *s = &m->lguest.stats;
+
+	fprintf(stderr,
+		"lguest: platform: hypercalls %" PRIu64 " (from the ring %" PRIu64 "), traps %" PRIu64
+		" (page faults %" PRIu64 "), interrupts %" PRIu64 ", emulated instructions %" PRIu64 "\n",
+		s->hypercalls, s->ring_calls, s->traps, s->page_faults, s->interrupts, s->emulated);
+}
+
+const struct machine_platform machine_lguest = {
+	.name = "lguest",
+	.extra_memory = LG_DEVICE_PAGES * 4096ull,
+	.create = create,
+	.destroy = destroy,
+	.plug = plug,
+	.load = load,
+	.start = start,
+	.reset = reset,
+	.bus = lguest_vcpu_bus,
+	.print_stats = print_stats,
+};
