@@ -53,6 +53,22 @@ int soft_write(struct soft_cpu *c, uint64_t lin, const void *buf, unsigned len, 
 	return 0;
 }
 
+/* There is no vector state here, and no TLB. */
+void fpu_park(struct soft_cpu *c)
+{
+	fix.parked++;
+}
+
+void fpu_unpark(struct soft_cpu *c)
+{
+	fix.parked--;
+}
+
+void mmu_flush_nonglobal(struct soft_cpu *c)
+{
+	fix.flushes++;
+}
+
 void put(uint64_t at, uint64_t val, unsigned size)
 {
 	assert_true(at + size <= FIX_SIZE);

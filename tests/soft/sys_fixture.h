@@ -77,6 +77,8 @@ struct fix {
 	uint8_t mem[FIX_SIZE];
 	uint64_t fault_at;    /* accesses that include this address fault; 0: none */
 	bool fault_writes;    /* only writes do */
+	int parked;           /* depth of fpu_park() */
+	unsigned flushes;     /* calls of mmu_flush_nonglobal() */
 	unsigned accesses;    /* calls of soft_read() and soft_write() */
 	unsigned fail_access; /* the call that faults, counted from 1; 0: none */
 	unsigned writes;      /* calls of soft_write() that succeeded */

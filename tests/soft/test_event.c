@@ -485,6 +485,67 @@ static void accessed(void **state)
 	assert_int_equal(fix.writes, 2);
 }
 
+/* ---- a platform that takes events itself ---- */
+
+static struct vcpu_trap trapped;
+static unsigned traps;
+
+static void on_trap(void *machine, unsigned cpu, struct x86_state *s, const struct vcpu_trap *trap)
+{
+	assert_ptr_equal(machine, &trapped);
+	assert_int_equal(fix.parked, 1);
+	trapped = *trap;
+	traps++;
+	s->rip = 0x1234;
+	s->rflags |= FLAG_CF;
+	s->seg[SEG_SS].attr = 0xc0b3; /* level 1 */
+	s->cr3 = 0x5000;
+}
+
+static void platform_takes_events(void **state)
+{
+	static const uint64_t gdt[4] = { 0, 0, 0x00cfbb000000ffff, 0x00cfb3000000ffff };
+	struct x86_seg seg;
+
+	fix_init(LEGACY32, 3);
+	c->bus.machine = &trapped;
+	c->bus.trap = on_trap;
+	c->bus.gdt = gdt;
+	c->bus.gdt_entries = 4;
+	traps = 0;
+
+	fault(VEC_GP, 0x18);
+	assert_int_equal(traps, 1);
+	assert_int_equal(trapped.vector, VEC_GP);
+	assert_false(trapped.software);
+	assert_true(trapped.has_error);
+	assert_int_equal(trapped.error, 0x18);
+	assert_int_equal(c->s.rip, 0x1234);
+	assert_int_equal(c->cpl, 1);
+	assert_true(cpu_get_rflags(c) & FLAG_CF);
+	assert_false(c->mode & MODE_USER);
+	assert_int_equal(fix.flushes, 1); /* CR3 has changed */
+	assert_int_equal(fix.parked, 0);
+	assert_int_equal(fix.accesses, 0); /* neither IDT nor stack */
+
+	/* INT n: RIP behind the instruction, and where that begins. The same CR3: no flush. */
+	c->s.rip = 0x2000;
+	c->next_rip = 0x2002;
+	assert_int_equal(event_software(c, 0x80, true), NEXT_DISPATCH);
+	assert_true(trapped.software);
+	assert_int_equal(trapped.vector, 0x80);
+	assert_int_equal(trapped.start, 0x2000);
+	assert_int_equal(fix.flushes, 1);
+
+	/* Descriptors come from the platform's table, which ends where it ends. */
+	assert_int_equal(seg_load(c, SEG_DS, 0x19, &seg), 0);
+	assert_int_equal(seg.limit, 0xffffffff);
+	assert_int_equal(fix.accesses, 0);
+	assert_int_equal(seg_load(c, SEG_DS, 0x21, &seg), -1);
+	assert_int_equal(c->fault.vector, VEC_GP);
+	assert_int_equal(c->fault.error, 0x20);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -507,6 +568,7 @@ int main(void)
 		cmocka_unit_test(triple_faults),
 		cmocka_unit_test(high_addresses),
 		cmocka_unit_test(accessed),
+		cmocka_unit_test(platform_takes_events),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
