@@ -50,6 +50,14 @@ static unsigned tsc_khz_of(const struct vcpu *v)
 
 /* ---- the machine's view: boot and engine ---- */
 
+/* The fake engine knows nothing of lguest's hypercalls. */
+int boot_load_lguest(const struct guest_memory *mem, uint64_t ram, const struct boot_input *in,
+		     struct boot_lguest *out, char *err, size_t errlen)
+{
+	snprintf(err, errlen, "%s: not a guest of the lguest platform", in->kernel);
+	return -ENOEXEC;
+}
+
 int boot_load(struct guest_memory *mem, const struct boot_input *in, struct x86_state *state, char *err,
 	      size_t errlen)
 {
@@ -407,7 +415,7 @@ const struct engine_ops engine_soft = { .name = "soft", .help = "", .create = fa
 
 int main(int argc, char **argv)
 {
-	struct config cfg = { .memory = 16 << 20, .cmdline = "", .engine = "auto" };
+	struct config cfg = { .memory = 16 << 20, .cmdline = "", .engine = "auto", .platform = "pc" };
 
 	if (argc < 2)
 		return EXIT_USAGE;
