@@ -310,9 +310,10 @@ void virtq_fill(struct virtq *vq, const struct virtq_chain *chain, uint32_t writ
 {
 	struct vring_used_elem *entry;
 
+	/* Also when nobody waits for the chain any more: its memory was written. */
+	tell_written(vq, chain, written);
 	if (!vq->s.enabled || vq->broken)
 		return;
-	tell_written(vq, chain, written);
 	entry = &used_of(vq)->ring[(vq->s.next_used + ahead) & (vq->s.size - 1)];
 	__atomic_store_n(&entry->id, chain->head, __ATOMIC_RELAXED);
 	__atomic_store_n(&entry->len, written, __ATOMIC_RELAXED);

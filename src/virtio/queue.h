@@ -95,7 +95,8 @@ void virtq_unpop(struct virtq *vq, unsigned count);
  * Returns a chain; the device has written the first @written bytes of its
  * writable part (which code translators get told, see guest_wrote()): chain->iov
  * must still describe it, so do not iov_skip() the writable part itself but a
- * copy. Bytes written elsewhere need a guest_wrote() of their own before.
+ * copy. Bytes written elsewhere need a guest_wrote() of their own before. On a
+ * broken queue all that is left of this is the guest_wrote().
  */
 void virtq_push(struct virtq *vq, const struct virtq_chain *chain, uint32_t written);
 /*

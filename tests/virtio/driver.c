@@ -106,7 +106,7 @@ void driver_queue_init(struct driver_queue *q, struct driver *d, uint16_t size, 
 	q->avail = guest_range(q->ram, q->avail_at, 0);
 	q->used = guest_range(q->ram, q->used_at, 0);
 	for (unsigned i = 0; i < size; i++)
-		q->desc[i].next = (uint16_t)(i + 1);
+		q->next[i] = (uint16_t)(i + 1);
 	q->free_count = size;
 }
 
@@ -176,7 +176,7 @@ static int take(struct driver_queue *q, unsigned count)
 	if (!count || q->free_count < count)
 		return -1;
 	for (unsigned i = 0; i < count; i++)
-		q->free_head = q->desc[q->free_head].next;
+		q->free_head = q->next[q->free_head];
 	q->free_count -= (uint16_t)count;
 	q->chain_len[head] = (uint16_t)count;
 	return head;
@@ -191,7 +191,8 @@ int driver_add(struct driver_queue *q, const struct driver_buf *buf, unsigned co
 		return -1;
 	for (unsigned i = 0; i < count; i++) {
 		fill(&q->desc[index], &buf[i], i + 1 < count);
-		index = q->desc[index].next;
+		q->desc[index].next = q->next[index];
+		index = q->next[index];
 	}
 	driver_publish(q, (uint16_t)head);
 	return head;
@@ -237,8 +238,8 @@ bool driver_get_used(struct driver_queue *q, uint32_t *head, uint32_t *len)
 	if (elem.id < q->size && q->chain_len[elem.id]) {
 		last = (uint16_t)elem.id;
 		for (unsigned i = 1; i < q->chain_len[elem.id]; i++)
-			last = q->desc[last].next;
-		q->desc[last].next = q->free_head;
+			last = q->next[last];
+		q->next[last] = q->free_head;
 		q->free_head = (uint16_t)elem.id;
 		q->free_count += q->chain_len[elem.id];
 		q->chain_len[elem.id] = 0;

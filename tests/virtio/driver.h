@@ -48,6 +48,7 @@ struct driver_queue {
 	uint16_t avail_idx; /* published */
 	uint16_t last_used; /* taken back */
 	uint16_t free_head, free_count;
+	uint16_t next[VIRTQ_MAX_SIZE]; /* of a chain or of the free list; what the rings say may be spoilt */
 	uint16_t chain_len[VIRTQ_MAX_SIZE]; /* descriptors of the chain with this head; 0: none */
 };
 
