@@ -130,8 +130,11 @@ static const struct virtio_ops net_ops = {
 
 /* ---- making one ---- */
 
-struct virtio_device *virtio_net_create(const struct net_config *cfg, unsigned index,
-					const struct virtio_env *env, char *err, size_t errlen)
+struct virtio_device *net_create(const struct net_config *cfg, unsigned index, const struct virtio_env *env,
+				 struct network *(*open)(const struct net_config *cfg, struct eventloop *loop,
+							 const struct network_user *user, char *err,
+							 size_t errlen),
+				 char *err, size_t errlen)
 {
 	struct virtio_net *n = calloc(1, sizeof(*n));
 	struct network_user user = { .lock = &n->dev.lock,
@@ -153,7 +156,7 @@ struct virtio_device *virtio_net_create(const struct net_config *cfg, unsigned i
 	}
 	/* Warnings of the network need it. */
 	n->dev.env = env;
-	n->net = network_open(cfg, env->loop, &user, err, errlen);
+	n->net = open(cfg, env->loop, &user, err, errlen);
 	if (!n->net) {
 		free(n);
 		return NULL;
@@ -169,4 +172,10 @@ struct virtio_device *virtio_net_create(const struct net_config *cfg, unsigned i
 	memcpy(n->dev.config, &config, n->dev.config_len);
 	reset_state(n);
 	return &n->dev;
+}
+
+struct virtio_device *virtio_net_create(const struct net_config *cfg, unsigned index,
+					const struct virtio_env *env, char *err, size_t errlen)
+{
+	return net_create(cfg, index, env, network_open, err, errlen);
 }

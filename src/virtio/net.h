@@ -86,6 +86,16 @@ struct virtio_net {
 	struct net_tx tx;
 };
 
+/*
+ * virtio_net_create() on a network that @open makes in network_open()'s place;
+ * for tests.
+ */
+struct virtio_device *net_create(const struct net_config *cfg, unsigned index, const struct virtio_env *env,
+				 struct network *(*open)(const struct net_config *cfg, struct eventloop *loop,
+							 const struct network_user *user, char *err,
+							 size_t errlen),
+				 char *err, size_t errlen);
+
 static inline struct virtio_net *to_net(struct virtio_device *dev)
 {
 	return (struct virtio_net *)dev;

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "memory.h"
 #include "virtio/net.h"
 
 /* Packets and bytes in one go, before others get the lock and the guest its interrupt. */
@@ -104,6 +105,20 @@ static int starve(struct virtio_net *n)
 
 /* ---- one packet ---- */
 
+/*
+ * The guest's buffers were written, and it will not hear of it: the frame is
+ * for nobody, or in no place where it can stay.
+ */
+static void announce(struct virtio_net *n, const struct iovec *iov, unsigned count, size_t len)
+{
+	for (unsigned i = 0; i < count && len; i++) {
+		size_t piece = iov[i].iov_len < len ? iov[i].iov_len : len;
+
+		guest_wrote(n->dev.env->ram, iov[i].iov_base, piece);
+		len -= piece;
+	}
+}
+
 /* The first chain, from where its frame begins. */
 struct landing {
 	struct iovec saved[HEADER_PIECES]; /* what stood before: place of the header */
@@ -181,6 +196,12 @@ static void land(struct virtio_net *n, size_t offset, size_t len)
 	iov_write(iov, (unsigned)(rx->iov + rx->end - iov), n->header + offset, rx->overflow, len);
 }
 
+/* All chains that were to be had do not suffice: will more? Not if the ring was full of them, or we. */
+static bool hopeless(struct virtio_net *n)
+{
+	return n->rx.chains == rx_queue(n)->s.size || virtq_has_work(rx_queue(n));
+}
+
 /*
  * A packet of @len bytes is in the buffers as far as they go (@room), the rest
  * in overflow[]. As receive_one().
@@ -201,6 +222,10 @@ static int place_rest(struct virtio_net *n, size_t room, size_t len)
 		complete(n, len);
 		return 1;
 	}
+	if (!rx->first && hopeless(n)) {
+		n->stats.rx_dropped++;
+		return 1;
+	}
 	/* It waits, in one piece, until it all fits. */
 	memmove(rx->overflow + room, rx->overflow, len - room);
 	iov_read(iov, (unsigned)(rx->iov + rx->end - iov), n->header, rx->overflow, room);
@@ -218,11 +243,10 @@ static int receive_stash(struct virtio_net *n)
 	if (rx->room >= rx->stash + n->header) {
 		land(n, 0, rx->stash);
 		complete(n, rx->stash);
-	} else if (rx->chains < rx_queue(n)->s.size && !virtq_has_work(rx_queue(n))) {
-		return starve(n);
-	} else {
-		/* No ring of such buffers will ever hold it. */
+	} else if (hopeless(n)) {
 		n->stats.rx_dropped++;
+	} else {
+		return starve(n);
 	}
 	rx->stash = 0;
 	return 1;
@@ -234,6 +258,7 @@ static int receive_one(struct virtio_net *n, size_t *bytes)
 	struct net_rx *rx = &n->rx;
 	struct landing l;
 	uint8_t mac[6];
+	bool wanted;
 	size_t len;
 
 	if (rx->stash)
@@ -247,6 +272,9 @@ static int receive_one(struct virtio_net *n, size_t *bytes)
 	l.iov[l.count] = (struct iovec){ .iov_base = rx->overflow, .iov_len = sizeof(rx->overflow) };
 	len = n->net->ops->receive(n->net, l.iov, l.count + 1);
 	iov_read(l.iov + 1, l.count, 0, mac, sizeof(mac));
+	wanted = len >= NETWORK_FRAME_MIN && len <= NETWORK_FRAME_MAX && net_wants(n, mac);
+	if (!wanted || len > l.room)
+		announce(n, l.iov + 1, l.count - 1, len);
 	restore(n, &l);
 	if (!len)
 		return 0;
@@ -256,11 +284,7 @@ static int receive_one(struct virtio_net *n, size_t *bytes)
 		rx->expected = EXPECT_MIN;
 	if (rx->expected > EXPECT_MAX)
 		rx->expected = EXPECT_MAX;
-	if (len < NETWORK_FRAME_MIN || len > NETWORK_FRAME_MAX) {
-		n->stats.rx_dropped++;
-		return 1;
-	}
-	if (!net_wants(n, mac)) {
+	if (!wanted) {
 		n->stats.rx_filtered++;
 		return 1;
 	}

@@ -95,6 +95,8 @@ void net_tx_run(struct virtio_net *n)
 	struct virtq_chain chain = { .iov = n->tx.iov + 1, .capacity = NET_CHAIN_MAX };
 	unsigned left = TX_BATCH;
 
+	if (n->tx.blocked)
+		return;
 	while (!n->tx.blocked && left && virtio_pop(&n->dev, NET_TX, &chain) > 0) {
 		if (!transmit(n, &chain)) {
 			virtq_unpop(&n->dev.queue[NET_TX], 1);
