@@ -9,8 +9,10 @@
  * first. Nothing is ever dropped, except when the reader is gone: then all
  * further output is. Input is read only as far as there is room for it.
  *
- * Both consoles write to the terminal. Input goes to the preferred one; while
- * that does not listen and the other one does, to the other one.
+ * Both consoles write to the terminal. Input goes to the preferred one. From a
+ * terminal, where somebody sees what answers, it goes to the other one while the
+ * preferred one does not listen and the other one does. From a pipe or a file it
+ * waits: it must not go astray because the guest opens its consoles one by one.
  *
  * Threads: the main thread runs the event loop side and makes all callbacks,
  * without a lock held. Other functions may be called on any thread unless they
@@ -119,7 +121,9 @@ static inline enum console_port console_listener(struct console *c)
 {
 	enum console_port other = c->preferred == CONSOLE_UART ? CONSOLE_HVC : CONSOLE_UART;
 
-	return c->port[other].listens && !c->port[c->preferred].listens ? other : c->preferred;
+	if (!c->tty || !c->tty->present || c->port[c->preferred].listens || !c->port[other].listens)
+		return c->preferred;
+	return other;
 }
 /* Is there any? */
 static inline bool console_ready(struct console *c, enum console_port port)

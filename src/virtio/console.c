@@ -14,7 +14,9 @@
  * back, interrupts off. That is its choice.)
  *
  * Input comes on the main thread. What the driver has no buffers for stays in
- * the host's buffer.
+ * the host's buffer. So does all that was typed before Linux's driver, which
+ * fills the queue first and enters the port into its list last, is ready: it
+ * throws away what comes in between. No step of it tells us, so we wait a while.
  */
 #include <errno.h>
 #include <linux/virtio_config.h>
@@ -24,8 +26,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "host/console.h"
+#include "host/eventloop.h"
 #include "virtio/device.h"
 #include "virtio/devices.h"
 
@@ -36,10 +43,15 @@
 /* A direct chain cannot be longer than this. */
 #define PIECES_MAX VIRTQ_DEFAULT_SIZE
 
+/* From DRIVER_OK to the first input. */
+#define SETTLE_NS 300000000
+
 struct virtio_console {
 	struct virtio_device dev;
 	struct console *console;
 	unsigned columns, rows;
+	struct event_source timer;
+	bool listens; /* the driver has had time to settle */
 	/* The chain of output that waits for room, from byte @sent on. */
 	struct iovec iov[PIECES_MAX];
 	struct virtq_chain chain;
@@ -104,7 +116,8 @@ static void receive(struct virtio_console *vc)
 	struct iovec iov[PIECES_MAX];
 	struct virtq_chain chain = { .iov = iov, .capacity = PIECES_MAX };
 
-	while (console_ready(vc->console, CONSOLE_HVC) && virtio_pop(dev, RECEIVE, &chain) > 0) {
+	while (vc->listens && console_ready(vc->console, CONSOLE_HVC) &&
+	       virtio_pop(dev, RECEIVE, &chain) > 0) {
 		uint32_t done = 0;
 
 		for (unsigned i = chain.out_count; i < chain.out_count + chain.in_count; i++) {
@@ -144,6 +157,28 @@ static void on_room(void *opaque)
 	if (vc->dev.running)
 		transmit(vc);
 	virtio_unlock(&vc->dev);
+}
+
+static void on_settled(void *opaque, uint32_t events)
+{
+	struct virtio_console *vc = opaque;
+	uint64_t expirations;
+
+	virtio_lock(&vc->dev);
+	/* Not when stop() has taken back the timer meanwhile. */
+	if (read(vc->timer.fd, &expirations, sizeof(expirations)) > 0 && vc->dev.running) {
+		vc->listens = true;
+		console_listen(vc->console, CONSOLE_HVC, true);
+		receive(vc);
+	}
+	virtio_unlock(&vc->dev);
+}
+
+static void set_timer(struct virtio_console *vc, long ns)
+{
+	const struct itimerspec when = { .it_value.tv_nsec = ns };
+
+	timerfd_settime(vc->timer.fd, 0, &when, NULL);
 }
 
 /* 5.3.4; little-endian like us. */
@@ -186,15 +221,16 @@ static void console_device_start(struct virtio_device *dev)
 	 */
 	if (virtio_has(dev, VIRTIO_CONSOLE_F_SIZE) && virtio_has(dev, VIRTIO_F_VERSION_1))
 		virtio_config_change(dev);
-	console_listen(of(dev)->console, CONSOLE_HVC, true);
+	set_timer(of(dev), SETTLE_NS);
 }
 
 static void console_device_stop(struct virtio_device *dev)
 {
 	struct virtio_console *vc = of(dev);
 
+	set_timer(vc, 0);
+	vc->listens = vc->waiting = false;
 	console_listen(vc->console, CONSOLE_HVC, false);
-	vc->waiting = false;
 }
 
 static void console_device_notify(struct virtio_device *dev, unsigned queue)
@@ -222,6 +258,8 @@ static void console_device_destroy(struct virtio_device *dev)
 	struct virtio_console *vc = of(dev);
 
 	console_attach(vc->console, CONSOLE_HVC, NULL, NULL);
+	eventloop_remove(dev->env->loop, &vc->timer);
+	close(vc->timer.fd);
 	virtio_fini(dev);
 	free(vc);
 }
@@ -241,9 +279,21 @@ struct virtio_device *virtio_console_create(struct console *console, const struc
 {
 	uint64_t features = 1ull << VIRTIO_CONSOLE_F_EMERG_WRITE;
 	struct virtio_console *vc = calloc(1, sizeof(*vc));
+	int error;
 
 	if (!vc) {
 		snprintf(err, errlen, "console: %s", strerror(ENOMEM));
+		return NULL;
+	}
+	vc->timer = (struct event_source){ .fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK),
+					   .ready = on_settled,
+					   .opaque = vc };
+	error = vc->timer.fd < 0 ? -errno : eventloop_add(env->loop, &vc->timer, EPOLLIN);
+	if (error) {
+		snprintf(err, errlen, "console: timer: %s", strerror(-error));
+		if (vc->timer.fd >= 0)
+			close(vc->timer.fd);
+		free(vc);
 		return NULL;
 	}
 	vc->console = console;
