@@ -213,8 +213,6 @@ uint32_t pci_config_read(struct pci_bus *pci, unsigned slot, unsigned offset, un
 	if (in_window(dev, offset, size))
 		return dev->window_read(dev, offset - dev->window, size);
 	pci_lock(pci);
-	if (dev->reading)
-		dev->reading(dev, offset, size);
 	val = pci_get(dev, offset, size);
 	pci_unlock(pci);
 	return val;

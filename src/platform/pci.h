@@ -80,8 +80,6 @@ struct pci_device {
 	struct pci_bar bar[PCI_BARS];
 	/* After the guest wrote [offset, offset + size); may be NULL. Lock held. */
 	void (*written)(struct pci_device *dev, unsigned offset, unsigned size);
-	/* Before the guest reads it; may be NULL. Lock held. */
-	void (*reading)(struct pci_device *dev, unsigned offset, unsigned size);
 	/*
 	 * The four bytes at @window (0: there is no such thing) are a hatch to
 	 * something else; the guest's accesses to them go here, without the lock.

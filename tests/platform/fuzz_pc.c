@@ -2,7 +2,7 @@
 /*
  * Throws whatever a hostile guest could at the platform: port and MMIO
  * accesses of any size, MSRs, interrupts, with a few PCI devices whose BARs it
- * may move about. Under the sanitizers the platform must neither crash nor
+ * may move about, one of them virtio with queues to fill. Under the sanitizers the platform must neither crash nor
  * break its invariants.
  *
  * With clang and -fsanitize=fuzzer this is a libFuzzer target. Without, main()
@@ -15,14 +15,29 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <linux/virtio_config.h>
+#include <linux/virtio_pci.h>
+
 #include "memory.h"
 #include "platform/acpi.h"
 #include "platform/pc.h"
+#include "virtio/devices.h"
+#include "virtio/pci.h"
+
+#define VIRTIO_SLOT 4
+#define VIRTIO_BAR0 0xd4000000u
+#define VIRTIO_BAR1 0xd4004000u
+/* Its rings, when the guest sets them up well. */
+#define DESC_AT  0x110000u
+#define AVAIL_AT 0x111000u
+#define USED_AT  0x112000u
 
 struct world {
 	struct pc pc;
 	struct guest_memory ram;
 	struct pci_device dev[3];
+	struct virtio_env env;
+	struct virtio_device *rng;
 	unsigned room;
 	uint8_t next;
 };
@@ -92,8 +107,88 @@ static void check(const struct bus *bus)
 			abort();
 }
 
+static void config(struct world *w, unsigned offset, uint32_t val)
+{
+	pc_pio_write(&w->pc, 0, PCI_PORT, 4, 0x80000000u | VIRTIO_SLOT << 11 | offset);
+	pc_pio_write(&w->pc, 0, PCI_PORT + 4, 4, val);
+}
+
+static void common(struct world *w, unsigned reg, unsigned size, uint64_t val)
+{
+	pc_mmio_write(&w->pc, 0, VIRTIO_BAR0 + reg, size, val);
+}
+
+/* As a driver would, up to DRIVER_OK: more than bytes by chance ever do. @how: with MSI-X, event index... */
+static void bring_up(struct world *w, uint32_t how)
+{
+	config(w, PCI_BAR0, VIRTIO_BAR0);
+	config(w, PCI_BAR0 + 4, VIRTIO_BAR1);
+	config(w, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	config(w, 0x40, how & 1 ? 0x80000000 : 0);
+	pc_mmio_write(&w->pc, 0, VIRTIO_BAR1 + 16, 4, 0xfee00000);
+	pc_mmio_write(&w->pc, 0, VIRTIO_BAR1 + 24, 8, (how >> 8 & 0xff) | (uint64_t)(how >> 16 & 1) << 32);
+	common(w, VIRTIO_PCI_COMMON_STATUS, 1, 0);
+	common(w, VIRTIO_PCI_COMMON_STATUS, 1, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
+	common(w, VIRTIO_PCI_COMMON_GFSELECT, 4, 0);
+	common(w, VIRTIO_PCI_COMMON_GF, 4, how & 2 ? 3u << 28 : 0); /* indirect, event index */
+	common(w, VIRTIO_PCI_COMMON_GFSELECT, 4, 1);
+	common(w, VIRTIO_PCI_COMMON_GF, 4, 1);
+	common(w, VIRTIO_PCI_COMMON_STATUS, 1, 3 | VIRTIO_CONFIG_S_FEATURES_OK);
+	common(w, VIRTIO_PCI_COMMON_Q_SELECT, 2, 0);
+	common(w, VIRTIO_PCI_COMMON_Q_SIZE, 2, 1u << (how >> 4 & 7));
+	common(w, VIRTIO_PCI_COMMON_Q_MSIX, 2, 1);
+	common(w, VIRTIO_PCI_COMMON_Q_DESCLO, 8, DESC_AT);
+	common(w, VIRTIO_PCI_COMMON_Q_AVAILLO, 8, AVAIL_AT);
+	common(w, VIRTIO_PCI_COMMON_Q_USEDLO, 8, USED_AT);
+	common(w, VIRTIO_PCI_COMMON_Q_ENABLE, 2, 1);
+	common(w, VIRTIO_PCI_COMMON_STATUS, 1, 15);
+	if (!(w->rng->s.status & VIRTIO_CONFIG_S_DRIVER_OK))
+		abort();
+}
+
+/* One descriptor or entry of the available ring, often a good one. */
+static void fill_ring(struct world *w, uint64_t addr, uint32_t val)
+{
+	uint8_t *desc = guest_range(&w->ram, DESC_AT + addr % 8 * 16, 16);
+	uint8_t *avail = guest_range(&w->ram, AVAIL_AT, 64);
+	uint64_t buffer = addr >> 40 & 1 ? addr : 0x120000 + (addr >> 8 & 0xffff);
+	uint16_t flags = addr >> 41 & 1 ? (uint16_t)(addr >> 42 & 7) : 2, next = addr >> 45 & 7;
+	uint32_t len = addr >> 41 & 1 ? val : val % 64;
+	uint16_t index, head = (uint16_t)(addr % 8);
+
+	memcpy(desc, &buffer, 8);
+	memcpy(desc + 8, &len, 4);
+	memcpy(desc + 12, &flags, 2);
+	memcpy(desc + 14, &next, 2);
+	memcpy(&index, avail + 2, 2);
+	memcpy(avail + 4 + index % 16 * 2, &head, 2);
+	index += val % 8 ? 1 : val;
+	memcpy(avail + 2, &index, 2);
+	common(w, VPCI_NOTIFY, 2, 0);
+}
+
+/* The window into the BARs of the virtio device, or its MSI-X control. */
+static void through_window(struct world *w, uint64_t addr, uint32_t val)
+{
+	unsigned data = w->pc.pci.slot[VIRTIO_SLOT]->window, lie = addr >> 40 & 1;
+
+	if (addr & 1) {
+		config(w, 0x40, val);
+		return;
+	}
+	config(w, data - 16 + VIRTIO_PCI_CAP_BAR, addr >> 1 & (lie ? 255 : 1));
+	config(w, data - 16 + VIRTIO_PCI_CAP_OFFSET, (uint32_t)(addr >> 8) & (lie ? ~0u : 0x3ffc));
+	config(w, data - 16 + VIRTIO_PCI_CAP_LENGTH, lie ? (uint32_t)addr >> 24 : 1u << (addr >> 24) % 3);
+	if (addr >> 41 & 1)
+		config(w, data, val);
+	else
+		pc_pio_read(&w->pc, 0, PCI_PORT + 4, 1u << (addr >> 42) % 3);
+}
+
 static void set_up(struct world *w)
 {
+	char err[100];
+
 	memset(w, 0, sizeof(*w));
 	if (guest_memory_create(&w->ram, 2 << 20) || pc_init(&w->pc, &w->ram, 1, 2000000, &host, w) ||
 	    !acpi_build(&w->ram, 1))
@@ -106,6 +201,10 @@ static void set_up(struct world *w)
 		if (pci_attach(&w->pc.pci, &w->dev[i], i + 1))
 			abort();
 	}
+	w->env = (struct virtio_env){ .ram = &w->ram };
+	w->rng = virtio_rng_create(0, &w->env, err, sizeof(err));
+	if (!w->rng || virtio_pci_create(w->rng, &w->pc.pci))
+		abort();
 }
 
 /* Addresses worth visiting: without help, random ones would hardly ever hit a device. */
@@ -120,11 +219,18 @@ static uint16_t pick_port(uint64_t addr)
 
 static uint64_t pick_address(uint64_t addr)
 {
-	static const uint64_t base[] = { 0xfee00000, 0xfec00000, 0xd0000000, 0x100000000 };
+	static const uint64_t base[] = { 0xfee00000,
+					 0xfec00000,
+					 0xd0000000,
+					 0x100000000,
+					 VIRTIO_BAR0,
+					 VIRTIO_BAR1,
+					 VIRTIO_BAR0 + VPCI_ISR,
+					 VIRTIO_BAR0 };
 
 	if (addr >> 40 & 1)
 		return addr << (addr >> 41 & 31);
-	return base[addr % 4] + (addr >> 8 & 0xfff);
+	return base[addr % 8] + (addr >> 8 & (addr % 8 > 3 ? 63 : 0xfff));
 }
 
 static uint32_t pick_msr(uint64_t addr)
@@ -141,7 +247,7 @@ static void one(struct world *w, uint8_t kind, unsigned size, uint64_t addr, uin
 	uint64_t wide = (uint64_t)val << (addr >> 42 & 31) | addr >> 40, msr;
 	unsigned pio = size > 4 ? 4 : size;
 
-	switch (kind % 10) {
+	switch (kind % 13) {
 	case 0: pc_pio_write(&w->pc, 0, pick_port(addr), pio, val); break;
 	case 1: pc_pio_read(&w->pc, 0, pick_port(addr), pio); break;
 	case 2: pc_mmio_write(&w->pc, 0, pick_address(addr), size, wide); break;
@@ -160,6 +266,9 @@ static void one(struct world *w, uint8_t kind, unsigned size, uint64_t addr, uin
 		check(&w->pc.ports);
 		check(&w->pc.memory);
 		break;
+	case 10: bring_up(w, val); break;
+	case 11: fill_ring(w, addr, val); break;
+	case 12: through_window(w, addr, val); break;
 	case 9:
 		if (val % 16 == 0)
 			pc_reset(&w->pc);
@@ -189,7 +298,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		memcpy(&val, data + 8, 4);
 		one(w, data[0], 1u << (data[1] & 3), addr, val);
 	}
+	virtio_reset(w->rng);
 	pc_destroy(&w->pc);
+	w->rng->ops->destroy(w->rng);
 	guest_memory_destroy(&w->ram);
 	free(w);
 	return 0;
