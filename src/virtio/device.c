@@ -186,29 +186,25 @@ static void start(struct virtio_device *dev)
 static void set_status(struct virtio_device *dev, uint8_t status, bool legacy)
 {
 	const uint8_t found = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER;
-	uint8_t new = dev->s.status | (status & DRIVER_BITS);
-	uint8_t added;
+	uint8_t added = status & DRIVER_BITS & ~dev->s.status;
 
-	if ((new &found) != found)
-		new &= ~(VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);
-
-	/* 2.2.2, 3.1.1 */
-	if ((new & ~dev->s.status &VIRTIO_CONFIG_S_FEATURES_OK) && !features_ok(dev, legacy))
-		new &= ~VIRTIO_CONFIG_S_FEATURES_OK;
-	if (!legacy && !(new &VIRTIO_CONFIG_S_FEATURES_OK))
-		new &= ~VIRTIO_CONFIG_S_DRIVER_OK;
-
-	added = new & ~dev->s.status;
-	dev->s.status = new;
+	/* 2.2.2, 3.1.1: each step wants the one before, in the same write at the latest. */
+	if (((dev->s.status | added) & found) != found)
+		added &= ~(VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);
+	if ((added & VIRTIO_CONFIG_S_FEATURES_OK) && !features_ok(dev, legacy))
+		added &= ~VIRTIO_CONFIG_S_FEATURES_OK;
+	if (!legacy && !((dev->s.status | added) & VIRTIO_CONFIG_S_FEATURES_OK))
+		added &= ~VIRTIO_CONFIG_S_DRIVER_OK;
+	dev->s.status |= added;
 
 	/* The driver has given up: nothing of its memory is safe to touch. */
-	if (new &VIRTIO_CONFIG_S_FAILED)
+	if (added & VIRTIO_CONFIG_S_FAILED)
 		stop(dev);
 	if (!(added & VIRTIO_CONFIG_S_DRIVER_OK))
 		return;
 	/* Old drivers are not asked again whether their features will do. */
 	dev->s.driver_features &= dev->device_features;
-	if (!(new &(VIRTIO_CONFIG_S_FAILED | VIRTIO_CONFIG_S_NEEDS_RESET)))
+	if (!(dev->s.status & (VIRTIO_CONFIG_S_FAILED | VIRTIO_CONFIG_S_NEEDS_RESET)))
 		start(dev);
 }
 

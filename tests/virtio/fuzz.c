@@ -370,10 +370,12 @@ static void destroy(struct fuzz *f)
 {
 	uint8_t *base = f->d.ram.base;
 
-	driver_destroy(&f->d);
-	unguard_memory(base);
+	f->d.dev->ops->destroy(f->d.dev);
+	f->d.dev = NULL;
 	if (fuzz_target.destroyed)
 		fuzz_target.destroyed(f);
+	driver_destroy(&f->d);
+	unguard_memory(base);
 }
 
 static void run(struct fuzz *f, const uint8_t *data, size_t len)

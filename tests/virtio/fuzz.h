@@ -46,7 +46,7 @@ struct fuzz {
 struct fuzz_target {
 	/* The device on f->d.env. NULL, with a line on stderr, ends the program. */
 	struct virtio_device *(*create)(struct fuzz *f);
-	/* After its destroy(); may be NULL. */
+	/* After its destroy(), while there is an event loop; may be NULL. */
 	void (*destroyed)(struct fuzz *f);
 	/* Puts up a request that makes some sense, by fuzz_chain(); may be NULL. */
 	void (*request)(struct fuzz *f);
