@@ -44,14 +44,22 @@
 #define PIECES_MAX VIRTQ_DEFAULT_SIZE
 
 /* From DRIVER_OK to the first input. */
-#define SETTLE_NS 300000000
+#define SETTLE_NS 300000000ll
+/*
+ * Between interrupts that say "your output is gone". Linux asks for them and has
+ * always seen it before they come, so it counts them as nobody's, and switches the
+ * interrupt off when there are 100,000 of them less than 0.1 s apart.
+ */
+#define SENT_NS 200000000ll
 
 struct virtio_console {
 	struct virtio_device dev;
 	struct console *console;
 	unsigned columns, rows;
 	struct event_source timer;
-	bool listens; /* the driver has had time to settle */
+	bool settled; /* the driver has had time to get ready */
+	bool silent;  /* it has not been told yet what was sent; the timer will */
+	int64_t told; /* when it was, ns */
 	/* The chain of output that waits for room, from byte @sent on. */
 	struct iovec iov[PIECES_MAX];
 	struct virtq_chain chain;
@@ -89,6 +97,38 @@ static bool send(struct virtio_console *vc)
 	return true;
 }
 
+static int64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+static void set_timer(struct virtio_console *vc, int64_t ns)
+{
+	const struct itimerspec when = { .it_value.tv_nsec = ns };
+
+	timerfd_settime(vc->timer.fd, 0, &when, NULL);
+}
+
+static void tell_sent(struct virtio_console *vc)
+{
+	int64_t now = now_ns();
+
+	if (vc->silent)
+		return;
+	if (vc->settled && now - vc->told >= SENT_NS) {
+		vc->told = now;
+		virtio_flush(&vc->dev, TRANSMIT);
+		return;
+	}
+	vc->silent = true;
+	/* Before that the timer runs already. */
+	if (vc->settled)
+		set_timer(vc, SENT_NS);
+}
+
 static void transmit(struct virtio_console *vc)
 {
 	struct virtio_device *dev = &vc->dev;
@@ -105,7 +145,7 @@ static void transmit(struct virtio_console *vc)
 			break;
 		virtq_push(&dev->queue[TRANSMIT], &vc->chain, 0);
 	}
-	virtio_flush(dev, TRANSMIT);
+	tell_sent(vc);
 }
 
 /* ---- input ---- */
@@ -116,7 +156,7 @@ static void receive(struct virtio_console *vc)
 	struct iovec iov[PIECES_MAX];
 	struct virtq_chain chain = { .iov = iov, .capacity = PIECES_MAX };
 
-	while (vc->listens && console_ready(vc->console, CONSOLE_HVC) &&
+	while (vc->settled && console_ready(vc->console, CONSOLE_HVC) &&
 	       virtio_pop(dev, RECEIVE, &chain) > 0) {
 		uint32_t done = 0;
 
@@ -159,7 +199,7 @@ static void on_room(void *opaque)
 	virtio_unlock(&vc->dev);
 }
 
-static void on_settled(void *opaque, uint32_t events)
+static void on_timer(void *opaque, uint32_t events)
 {
 	struct virtio_console *vc = opaque;
 	uint64_t expirations;
@@ -167,18 +207,13 @@ static void on_settled(void *opaque, uint32_t events)
 	virtio_lock(&vc->dev);
 	/* Not when stop() has taken back the timer meanwhile. */
 	if (read(vc->timer.fd, &expirations, sizeof(expirations)) > 0 && vc->dev.running) {
-		vc->listens = true;
-		console_listen(vc->console, CONSOLE_HVC, true);
+		vc->settled = true;
 		receive(vc);
+		vc->silent = false;
+		vc->told = now_ns();
+		virtio_flush(&vc->dev, TRANSMIT);
 	}
 	virtio_unlock(&vc->dev);
-}
-
-static void set_timer(struct virtio_console *vc, long ns)
-{
-	const struct itimerspec when = { .it_value.tv_nsec = ns };
-
-	timerfd_settime(vc->timer.fd, 0, &when, NULL);
 }
 
 /* 5.3.4; little-endian like us. */
@@ -222,6 +257,7 @@ static void console_device_start(struct virtio_device *dev)
 	if (virtio_has(dev, VIRTIO_CONSOLE_F_SIZE) && virtio_has(dev, VIRTIO_F_VERSION_1))
 		virtio_config_change(dev);
 	set_timer(of(dev), SETTLE_NS);
+	console_listen(of(dev)->console, CONSOLE_HVC, true);
 }
 
 static void console_device_stop(struct virtio_device *dev)
@@ -229,7 +265,7 @@ static void console_device_stop(struct virtio_device *dev)
 	struct virtio_console *vc = of(dev);
 
 	set_timer(vc, 0);
-	vc->listens = vc->waiting = false;
+	vc->settled = vc->silent = vc->waiting = false;
 	console_listen(vc->console, CONSOLE_HVC, false);
 }
 
@@ -286,7 +322,7 @@ struct virtio_device *virtio_console_create(struct console *console, const struc
 		return NULL;
 	}
 	vc->timer = (struct event_source){ .fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK),
-					   .ready = on_settled,
+					   .ready = on_timer,
 					   .opaque = vc };
 	error = vc->timer.fd < 0 ? -errno : eventloop_add(env->loop, &vc->timer, EPOLLIN);
 	if (error) {
