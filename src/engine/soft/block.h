@@ -99,15 +99,17 @@ enum desc_kind {
 	DESC_SYSOP,      /* struct sysop follows */
 	DESC_STORED,     /* a store trampoline has run its instruction */
 	DESC_STRING,     /* rep string instruction; struct sysop follows */
+	DESC_GROUP,      /* the check of a group of accesses failed */
 	DESC_HOST_FAULT, /* a copied instruction faulted: see vcpu.host_fault */
 	DESC_KINDS
 };
 
 struct desc {
 	uint8_t kind;
-	uint8_t len;    /* of the guest instruction */
-	uint16_t off;   /* its offset from the page (0..4095) */
-	uint32_t block; /* meta offset of the struct block */
+	uint8_t len : 4;   /* of the guest instruction */
+	uint8_t group : 4; /* the group whose addend is in R9, or 0 */
+	uint16_t off;      /* its offset from the page (0..4095) */
+	uint32_t block;    /* meta offset of the struct block */
 	union {
 		struct {
 			uint8_t size;
@@ -119,6 +121,15 @@ struct desc {
 			uint8_t op_len;     /* bytes from resume to the end of the instruction's host code */
 			uint32_t resume;    /* cache offset of the access itself, r11 = host address */
 		} access;
+		struct {
+			uint8_t size;          /* of the first access of the group */
+			uint8_t write : 2;     /* its enum access_kind */
+			uint8_t all_write : 1; /* some access of the group writes */
+			uint16_t span;         /* bytes from the lowest to the highest */
+			int32_t own;           /* the first access' distance from the lowest */
+			uint32_t resume;       /* cache offset of the check */
+			uint32_t exit;         /* meta offset of the exit to the block without groups */
+		} check;
 		struct {
 			uint32_t resume; /* cache offset behind the exit */
 		} sys;
@@ -141,7 +152,8 @@ static inline unsigned desc_size(enum desc_kind kind)
 	case DESC_POLL: return offsetof(struct desc, jump);
 	case DESC_SYSOP:
 	case DESC_STRING: return 16; /* keeps the struct sysop behind it aligned */
-	default: return sizeof(struct desc);
+	case DESC_GROUP: return sizeof(struct desc);
+	default: return offsetof(struct desc, access) + sizeof(((struct desc *)0)->access);
 	}
 }
 
@@ -184,6 +196,7 @@ struct translator;
 /* Optimizations that can be switched off, to find out which one is at fault. */
 enum soft_disable {
 	SOFT_NO_FORWARD = 1u << 0, /* forward exits poll like all others */
+	SOFT_NO_GROUPS = 1u << 1,  /* each access is checked by itself */
 };
 
 struct soft_engine {

@@ -58,7 +58,9 @@ struct cpuid_table;
 #define MODE_TSD         (1u << 24) /* CR4.TSD and CPL > 0: RDTSC is checked in C */
 #define MODE_CPL0        (1u << 25) /* CPL 0: privileged instructions need no check */
 #define MODE_SMAP        (1u << 26) /* supervisor code with CR4.SMAP: MODE_AC follows RFLAGS.AC */
-#define MODE_VM86        (1u << 23) /* RFLAGS.VM (unsupported: translation refuses) */
+/* Blocks only, never in soft_cpu.mode: each memory access is checked by itself (translate_group.c). */
+#define MODE_UNGROUPED (1u << 27)
+#define MODE_VM86      (1u << 23) /* RFLAGS.VM (unsupported: translation refuses) */
 
 /*
  * Which of the three views of the guest's linear memory an access uses. Pages

@@ -301,11 +301,12 @@ static uint64_t next_block(struct soft_vcpu *v, bool *fatal)
 	enum tlb_view view = mode_view(c->mode);
 	uint32_t mode = c->mode;
 	uint64_t lin = c->s.rip + code_base(c);
-	bool global;
+	bool global, ungrouped = v->ungrouped;
 	struct block *b;
 	uint32_t i;
 
 	*fatal = false;
+	v->ungrouped = false;
 	v->stats.dispatches++;
 	if (!(mode & MODE_CS64))
 		lin = (uint32_t)lin;
@@ -339,14 +340,16 @@ static uint64_t next_block(struct soft_vcpu *v, bool *fatal)
 	if (mode & MODE_SMAP) /* STAC and CLAC go over to the other supervisor view without coming here */
 		jc_set_mode(v, view == VIEW_KERNEL ? VIEW_KERNEL_AC : VIEW_KERNEL, mode ^ MODE_AC);
 	i = jc_index(lin);
-	if (!v->link_from && v->jc[view].tag[i] == lin) {
+	if (ungrouped)
+		mode |= MODE_UNGROUPED;
+	else if (!v->link_from && v->jc[view].tag[i] == lin) {
 		v->x11 = lin;
 		return v->jc[view].host[i];
 	}
 	b = find_block(v, lin, mode, &global, fatal);
 	if (!b)
 		goto none;
-	if (!(mode & MODE_CSBASE))
+	if (!(mode & (MODE_CSBASE | MODE_UNGROUPED)))
 		jc_insert(v, view, lin, (uint64_t)(uintptr_t)e->code_rx + b->hot, b->absolute);
 	v->vbase = lin & PAGE_MASK;
 	if (v->link_from && v->link_generation == v->stats.code_flushes) {
@@ -419,6 +422,36 @@ static uint64_t missed_address(const struct soft_vcpu *v, const struct block *b,
 	uint32_t index = (uint32_t)v->x10 & (TLB_SIZE - 1);
 
 	return v->x11 + (d->access.write ? t->tag_w : t->tag_r)[index];
+}
+
+/*
+ * The check for a group of accesses has failed. If the page of the first of
+ * them was just not in the TLB, the check is made again; else this goes on in a
+ * block that checks each access by itself, and the check leads there from now on.
+ */
+static enum after group_slow(struct soft_vcpu *v, const struct block *b, const struct desc *d, uint64_t *pc)
+{
+	const struct tlb_view_table *t = &v->tlb[mode_view(b->mode)];
+	const uint64_t *tags = d->check.all_write ? t->tag_w : t->tag_r;
+	uint64_t low = v->x11 + tags[(uint32_t)v->x10 & (TLB_SIZE - 1)], phys;
+	struct soft_engine *e = v->c.engine;
+	struct block_exit *x = meta_at(e, d->check.exit);
+	bool special, code;
+
+	v->stats.tlb_misses++;
+	/* For its effect on the TLB. A fault is found again where it is due. */
+	(void)mmu_resolve(v, low + (uint64_t)(int64_t)d->check.own, d->check.size,
+			  d->check.write ? MEM_WRITE : MEM_READ, &special, &code, &phys);
+	if ((low & (PAGE_SIZE - 1)) + d->check.span <= PAGE_SIZE &&
+	    tags[(uint32_t)low >> PAGE_SHIFT] == (low & PAGE_MASK)) {
+		*pc = (uint64_t)(uintptr_t)e->code_rx + d->check.resume;
+		return RESUME;
+	}
+	v->c.s.rip = block_rip(v, b, d->off);
+	v->link_from = x->never ? NULL : x;
+	v->link_generation = v->stats.code_flushes;
+	v->ungrouped = true;
+	return DISPATCH;
 }
 
 static enum after access_slow(struct soft_vcpu *v, const struct block *b, const struct desc *d, uint64_t *pc)
@@ -629,8 +662,9 @@ static enum after handle(struct soft_vcpu *v, const struct desc *d, uint64_t *pc
 
 	v->stats.exits[d->kind]++;
 	switch ((enum desc_kind)d->kind) {
-	case DESC_ACCESS: return access_slow(v, b, d, pc);
-	case DESC_STORED: return access_stored(v, b, d, pc);
+	case DESC_ACCESS: v->x9 = v->group_addend[d->group]; return access_slow(v, b, d, pc);
+	case DESC_STORED: v->x9 = v->group_addend[d->group]; return access_stored(v, b, d, pc);
+	case DESC_GROUP: v->x9 = v->group_addend[d->group]; return group_slow(v, b, d, pc);
 	case DESC_SEGMENT: return check_segment(v, b, d, pc);
 	case DESC_SYSOP:
 	case DESC_STRING: return run_sysop(v, b, d, pc);

@@ -146,10 +146,10 @@ static void soft_vcpu_destroy(struct vcpu *vcpu)
 }
 
 static const char *const desc_names[DESC_KINDS] = {
-	[DESC_EXIT] = "direct",      [DESC_JUMP] = "indirect", [DESC_STALE] = "stale",
-	[DESC_POLL] = "poll",        [DESC_ACCESS] = "memory", [DESC_SEGMENT] = "segment",
-	[DESC_SYSOP] = "system",     [DESC_STORED] = "stored", [DESC_STRING] = "string",
-	[DESC_HOST_FAULT] = "fault",
+	[DESC_EXIT] = "direct",  [DESC_JUMP] = "indirect",    [DESC_STALE] = "stale",
+	[DESC_POLL] = "poll",    [DESC_ACCESS] = "memory",    [DESC_SEGMENT] = "segment",
+	[DESC_SYSOP] = "system", [DESC_STORED] = "stored",    [DESC_STRING] = "string",
+	[DESC_GROUP] = "group",  [DESC_HOST_FAULT] = "fault",
 };
 
 static void soft_print_stats(struct engine *engine, FILE *out)

@@ -4,7 +4,7 @@
  *
  *   enter      uint64_t (*)(struct soft_vcpu *v, uint64_t host_pc):
  *              saves C's registers, loads the guest's, jumps to host_pc with
- *              vcpu.x11 in R11 and vcpu.enter_flags in RFLAGS
+ *              vcpu.x9..x11 in R9..R11 and vcpu.enter_flags in RFLAGS
  *   exit       R9 = cache offset of the descriptor: stores the guest's registers
  *              and returns R9 from `enter`
  *   exit_flags the same, with RFLAGS kept in vcpu.exit_flags
@@ -70,6 +70,8 @@ void thunks_create(struct soft_engine *e)
 	e8(&o, 0x9e); /* sahf */
 	for (unsigned i = 0; i < sizeof(identity); i++)
 		emit_load(&o, identity[i], SLOT(identity[i]));
+	emit_load(&o, REG_R9, VOFF(x9));
+	emit_load(&o, REG_R10, VOFF(x10));
 	emit_load(&o, REG_R11, VOFF(x11));
 	e8(&o, 0x65); /* jmp gs:[spill3] */
 	e8(&o, 0xff);

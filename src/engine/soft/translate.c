@@ -421,7 +421,9 @@ static void emit_block(struct xlat *x)
 			.host = (uint16_t)(cache_off(x, x->hot.p) - b->hot),
 			.guest = in->off,
 			/* Memory operands have had their live flags saved by the check. */
-			.host_flags = insn_memory(in) ? 0 : flags_pack(x->host_valid & ~x->mem_valid),
+			.host_flags = insn_memory(in) && !is_member(x, in, ACCESS_OPERAND)
+					      ? 0
+					      : flags_pack(x->host_valid & ~x->mem_valid),
 			.len = in->len,
 		};
 		emit_insn(x);
@@ -431,6 +433,8 @@ static void emit_block(struct xlat *x)
 			x->host_valid = 0;
 			x->mem_valid = FLAG_ARITH;
 		}
+		if (in->class >= CLASS_STRING)
+			x->r9_group = 0;
 		emit_access_done(x);
 	}
 	/* Not for what has jumped away already. */
@@ -477,7 +481,8 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 	x.decoder = &e->translator->decoder[mode & MODE_CS64 ? 2 : mode & MODE_CS32 ? 1 : 0];
 	/* With a limit on CS each instruction is checked on its way in. */
 	x.single = mode & (MODE_TF | MODE_HWBP | MODE_CHECK(SEG_CS));
-	x.exit_mode = mode;
+	x.mode = x.exit_mode = mode & ~MODE_UNGROUPED;
+	x.ungrouped = mode & MODE_UNGROUPED;
 
 	if (!decode_block(&x, need_second))
 		return NULL;
@@ -491,6 +496,7 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 		b->dep |= granules(phys & (PAGE_SIZE - 1), last_end);
 	}
 	compute_liveness(&x);
+	plan_groups(&x);
 
 	b->map = meta_alloc(e, sizeof(*b->map) * x.n);
 	if (!b->map)

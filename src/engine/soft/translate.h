@@ -5,6 +5,7 @@
  *   translate.c          decode a block, flag liveness, the loop over instructions
  *   translate_classify.c what kind of instruction is this, and which operation in C
  *   translate_memory.c   effective addresses, the TLB check, segment checks
+ *   translate_group.c    one check for several accesses off the same register
  *   translate_copy.c     copying an ordinary instruction with its operand redirected
  *   translate_flow.c     jumps, calls, returns, exits, the stack
  *   translate_inline.c   CLI, STI, PUSHF, SWAPGS, STAC, CLAC without leaving translated code
@@ -98,6 +99,25 @@ struct peek {
 };
 #define PEEK_SIZE 8192
 
+/* What has been planned for a memory access of an instruction. */
+struct access_plan {
+	uint8_t group; /* number, from 1; 0: by itself */
+	bool leader;   /* the first of the group: does the check */
+	int32_t at;    /* distance from the group's lowest byte */
+};
+
+struct group {
+	uint32_t value;    /* what its base registers hold, by number */
+	int64_t low, high; /* bytes, relative to that */
+	bool write;
+	uint8_t count;
+};
+
+/* An operand's explicit memory access, and that to the stack of PUSH, CALL... */
+enum { ACCESS_OPERAND, ACCESS_STACK, ACCESSES };
+
+#define GROUPS_MAX 15 /* struct desc.group */
+
 struct translator {
 	struct soft_engine *engine;
 	ZydisDecoder decoder[3]; /* 16, 32, 64 bits */
@@ -107,6 +127,8 @@ struct translator {
 	uint8_t sysop_entry[ZYDIS_MNEMONIC_MAX_VALUE + 1];   /* index + 1 in the table of system operations */
 	uint8_t hidden_memory[ZYDIS_MNEMONIC_MAX_VALUE + 1]; /* enum hidden, by mnemonic */
 	struct peek peeks[PEEK_SIZE];
+	struct access_plan plan[BLOCK_MAX_INSNS][ACCESSES];
+	struct group groups[GROUPS_MAX + 1];
 };
 
 struct xlat {
@@ -122,11 +144,14 @@ struct xlat {
 	bool absolute;
 	bool forward; /* forward exits need not poll: nothing here lets interrupts in */
 
+	bool ungrouped; /* each access is checked by itself */
+
 	struct emitter hot, cold;
 	struct emitter *o;   /* where code goes now */
 	uint32_t host_valid; /* flag bits that are right in RFLAGS */
 	uint32_t mem_valid;  /* ... in vcpu.c.aflags */
 	unsigned n;
+	unsigned r9_group; /* the group whose addend R9 holds, or 0 */
 
 	struct insn *in;     /* the instruction being emitted */
 	unsigned access_seg; /* segment of the address in R11: #SS or #GP */
@@ -186,6 +211,31 @@ void emit_rel32(struct xlat *x, uint32_t target);
 /* Emits `lea r9, desc; jmp exit thunk` here and a descriptor with room for @extra bytes in the cold region. */
 struct desc *emit_leave(struct xlat *x, enum desc_kind kind, unsigned extra);
 
+/* translate_group.c */
+struct address {
+	unsigned base, index; /* EMIT_NOREG: none */
+	int32_t disp;
+};
+/* Which accesses of the block share a check. */
+void plan_groups(struct xlat *x);
+/* An access to [@reg + @disp]. */
+struct access {
+	unsigned reg;
+	int32_t disp;
+	unsigned size;
+	bool write;
+};
+/* Does access @which of the instruction belong to a group? */
+bool is_grouped(const struct xlat *x, unsigned which);
+/* ... and is not the first there? */
+bool is_member(const struct xlat *x, const struct insn *in, unsigned which);
+/*
+ * The host address of an access that does, made of guest registers, R9 and R11;
+ * R10 as well where @own->reg is R9..R11. Flags survive but in the leader, which
+ * saves what is live.
+ */
+void emit_grouped(struct xlat *x, unsigned which, const struct access *own, struct address *a);
+
 /* translate_copy.c */
 void emit_copy(struct xlat *x);
 void emit_lea_insn(struct xlat *x);
@@ -210,6 +260,8 @@ void emit_ret(struct xlat *x);
 void emit_push(struct xlat *x);
 void emit_pop(struct xlat *x);
 void emit_leave_insn(struct xlat *x);
+/* Meta offset of a new exit from the check of a group to the block at @in that has none; @patch: of its rel32. */
+struct block_exit *emit_group_exit(struct xlat *x);
 /* Goes on at page offset @target; the flags in @live matter there. */
 void emit_exit(struct xlat *x, int64_t target, uint32_t live);
 /* The same from within an interrupt shadow: C runs the instruction there by itself. */

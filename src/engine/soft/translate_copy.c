@@ -164,6 +164,8 @@ static void emit_plain(struct xlat *x)
 	for (unsigned i = 0; i < 3; i++)
 		if (u.load[i])
 			emit_load(x->o, REG_R9 + i, REG_SLOT(REG_R9 + i));
+	if (u.used[0])
+		x->r9_group = 0;
 	if (in->zi.opcode == 0x82 && in->zi.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && !is_code64(x)) {
 		for (unsigned i = 0; i < in->len; i++)
 			e8(x->o, i + 3u == in->len ? 0x80 : in->bytes[i]);
@@ -192,11 +194,12 @@ static void emit_opcode(struct emitter *o, const uint8_t *bytes, unsigned n,
 }
 
 /*
- * Emits the instruction with its memory operand replaced by [@base], its
+ * Emits the instruction with its memory operand replaced by @a, its
  * register operands renamed by @map.
  */
-static void emit_redirected(struct xlat *x, unsigned base, const uint8_t map[16])
+static void emit_redirected(struct xlat *x, const struct address *a, const uint8_t map[16])
 {
+	unsigned base = a->base, index = a->index == EMIT_NOREG ? 0 : a->index;
 	const struct insn *in = x->in;
 	const ZydisDecodedInstruction *zi = &in->zi;
 	struct emitter *o = x->o;
@@ -262,7 +265,7 @@ static void emit_redirected(struct xlat *x, unsigned base, const uint8_t map[16]
 			}
 		}
 		e8(o, 0xc4);
-		e8(o, (r_inv << 7) | 0x40 | (((base >> 3) ^ 1) << 5) | mmmmm);
+		e8(o, (r_inv << 7) | (((index >> 3) ^ 1) << 6) | (((base >> 3) ^ 1) << 5) | mmmmm);
 		e8(o, (w << 7) | (vvvv_inv << 3) | lpp);
 	} else {
 		unsigned rex = 0;
@@ -292,20 +295,28 @@ static void emit_redirected(struct xlat *x, unsigned base, const uint8_t map[16]
 			default: break;
 			}
 		}
-		rex = (rex & ~3u) | (base >> 3);
+		rex = (rex & ~3u) | (base >> 3) | (index >> 3) << 1;
 		if (rex)
 			e8(o, 0x40 | rex);
 	}
 	emit_opcode(o, b + i, modrm_at - i, zi);
-	emit_modrm_mem(o, reg, base, EMIT_NOREG, 1, 0);
+	emit_modrm_mem(o, reg, base, a->index, 1, a->disp);
 	ebytes(o, b + tail, in->len - tail);
 }
 
-/* R11 is the host address: the instruction itself, with registers in place. */
-static void emit_on_host_address(struct xlat *x, const struct stolen_use *u)
+static const struct address at_r11 = { SCRATCH0, EMIT_NOREG, 0 };
+
+/* The instruction itself, with registers in place, on host address @a. */
+static void emit_on_host_address(struct xlat *x, const struct stolen_use *u, const struct address *a)
 {
 	struct emitter *o = x->o;
 	uint8_t map[16];
+
+	if (a->index != EMIT_NOREG && (u->used[0] || u->used[1] || u->used[2] || u->high_byte)) {
+		/* All scratch registers but R11 are wanted. */
+		emit_mem(o, true, 0x8d, SCRATCH0, a->base, a->index, 1, a->disp);
+		a = &at_r11;
+	}
 
 	for (unsigned i = 0; i < 16; i++)
 		map[i] = (uint8_t)i;
@@ -315,14 +326,16 @@ static void emit_on_host_address(struct xlat *x, const struct stolen_use *u)
 		/* AH..BH cannot be encoded beside a REX prefix, which [r11] needs. */
 		emit_store(o, REG_RDI, VOFF(spill[2]));
 		emit_mov(o, REG_RDI, SCRATCH0);
-		emit_redirected(x, REG_RDI, map);
+		emit_redirected(x, &(struct address){ REG_RDI, EMIT_NOREG, 0 }, map);
 		emit_load(o, REG_RDI, VOFF(spill[2]));
 		return;
 	}
 	for (unsigned i = 0; i < 3; i++)
 		if (u->load[i])
 			emit_load(o, map[REG_R9 + i], REG_SLOT(REG_R9 + i));
-	emit_redirected(x, SCRATCH0, map);
+	emit_redirected(x, a, map);
+	if (u->used[0] || (u->used[2] && map[REG_R11] == REG_R9))
+		x->r9_group = 0;
 	for (unsigned i = 0; i < 3; i++)
 		if (u->store[i])
 			emit_store(o, map[REG_R9 + i], REG_SLOT(REG_R9 + i));
@@ -360,11 +373,21 @@ void emit_copy(struct xlat *x)
 	if (in->zi.mnemonic == ZYDIS_MNEMONIC_CLFLUSH || in->zi.mnemonic == ZYDIS_MNEMONIC_CLFLUSHOPT ||
 	    in->zi.mnemonic == ZYDIS_MNEMONIC_CLWB)
 		size = 1; /* whatever line the byte is in */
+	if (is_grouped(x, ACCESS_OPERAND)) {
+		struct access own = { gpr_number(mem->mem.base),
+				      mem->mem.disp.has_displacement ? (int32_t)mem->mem.disp.value : 0, size,
+				      write };
+		struct address a;
+
+		emit_grouped(x, ACCESS_OPERAND, &own, &a);
+		emit_on_host_address(x, &u, &a);
+		return;
+	}
 	flags_clobber(x, in->live_in);
 	emit_linear(x, mem, size, write, 0);
 	emit_access(x, size, access_kind(in, mem));
 	flags_to_host(x, in->reads);
-	emit_on_host_address(x, &u);
+	emit_on_host_address(x, &u, &at_r11);
 }
 
 void emit_lea_insn(struct xlat *x)

@@ -29,6 +29,14 @@ static struct block_exit *new_exit(struct xlat *x, int64_t target)
 	return e;
 }
 
+struct block_exit *emit_group_exit(struct xlat *x)
+{
+	struct block_exit *e = new_exit(x, x->in->off);
+
+	e->mode |= MODE_UNGROUPED;
+	return e;
+}
+
 /* Can this exit ever be linked to a block? */
 static bool linkable(struct xlat *x, int64_t target)
 {
@@ -155,6 +163,7 @@ void emit_exit_in_shadow(struct xlat *x, int64_t target)
 static uint32_t emit_side_exit(struct xlat *x, int64_t target, uint32_t live)
 {
 	uint32_t host = x->host_valid, mem = x->mem_valid;
+	unsigned r9_group = x->r9_group;
 	uint32_t at = cache_off(x, x->cold.p);
 	struct emitter *o = x->o;
 
@@ -163,6 +172,7 @@ static uint32_t emit_side_exit(struct xlat *x, int64_t target, uint32_t live)
 	x->o = o;
 	x->host_valid = host;
 	x->mem_valid = mem;
+	x->r9_group = r9_group;
 	return at;
 }
 
@@ -310,23 +320,31 @@ static unsigned stack_operand_size(const struct xlat *x)
 	return w / 8;
 }
 
-/* mov [r11], reg with @size */
-static void emit_store_sized(struct xlat *x, unsigned reg, unsigned size)
+static const struct address at_r11 = { SCRATCH0, EMIT_NOREG, 0 };
+
+/* mov [address], reg with @size */
+static void emit_store_sized(struct xlat *x, unsigned reg, unsigned size, const struct address *a)
 {
 	if (size == 2)
 		e8(x->o, 0x66);
-	emit_mem(x->o, size == 8, 0x89, reg, SCRATCH0, EMIT_NOREG, 1, 0);
+	emit_mem(x->o, size == 8, 0x89, reg, a->base, a->index, 1, a->disp);
 }
 
-static void emit_load_sized(struct xlat *x, unsigned reg, unsigned size)
+static void emit_load_from(struct xlat *x, unsigned reg, unsigned size, const struct address *a)
 {
 	if (size == 2)
 		e8(x->o, 0x66);
-	emit_mem(x->o, size == 8, 0x8b, reg, SCRATCH0, EMIT_NOREG, 1, 0);
+	emit_mem(x->o, size == 8, 0x8b, reg, a->base, a->index, 1, a->disp);
+}
+
+/* ... from [r11] */
+static void emit_load_sized(struct xlat *x, unsigned reg, unsigned size)
+{
+	emit_load_from(x, reg, size, &at_r11);
 }
 
 /* movzx r11d, word [r11] or a full load: a value to jump to */
-static void emit_load_target(struct xlat *x, unsigned size)
+static void emit_load_target(struct xlat *x, unsigned size, const struct address *a)
 {
 	if (size == 2) {
 		e8(x->o, 0x45);
@@ -334,8 +352,21 @@ static void emit_load_target(struct xlat *x, unsigned size)
 		e8(x->o, 0xb7);
 		e8(x->o, 0x1b);
 	} else {
-		emit_load_sized(x, SCRATCH0, size);
+		emit_load_from(x, SCRATCH0, size, a);
 	}
+}
+
+/* The host address of [sp + @disp], checked. RFLAGS is lost unless others have checked for it. */
+static void emit_stack_access(struct xlat *x, int32_t disp, unsigned size, bool write, struct address *a)
+{
+	if (is_grouped(x, ACCESS_STACK)) {
+		emit_grouped(x, ACCESS_STACK, &(struct access){ REG_RSP, disp, size, write }, a);
+		return;
+	}
+	flags_clobber(x, x->in->live_in);
+	emit_stack_address(x, disp, size, write);
+	emit_access(x, size, write ? ACCESS_WRITE : ACCESS_READ);
+	*a = at_r11;
 }
 
 void emit_push(struct xlat *x)
@@ -344,20 +375,20 @@ void emit_push(struct xlat *x)
 	struct emitter *o = x->o;
 	unsigned size = stack_operand_size(x);
 	const ZydisDecodedOperand *op = &in->ops[0];
+	struct address a;
 
-	flags_clobber(x, in->live_in);
 	if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
+		flags_clobber(x, in->live_in);
 		emit_linear(x, op, size, false, 0);
 		emit_access(x, size, ACCESS_READ);
 		emit_load_sized(x, SCRATCH0, size);
 		emit_store(o, SCRATCH0, VOFF(spill[0]));
 	}
-	emit_stack_address(x, -(int32_t)size, size, true);
-	emit_access(x, size, ACCESS_WRITE);
+	emit_stack_access(x, -(int32_t)size, size, true, &a);
 	if (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
 		if (size == 2)
 			e8(o, 0x66);
-		emit_mem(o, size == 8, 0xc7, 0, SCRATCH0, EMIT_NOREG, 1, 0);
+		emit_mem(o, size == 8, 0xc7, 0, a.base, a.index, 1, a.disp);
 		if (size == 2) {
 			e8(o, (uint8_t)op->imm.value.s);
 			e8(o, (uint8_t)(op->imm.value.s >> 8));
@@ -373,7 +404,7 @@ void emit_push(struct xlat *x)
 			emit_load(o, SCRATCH1, REG_SLOT(gpr_number(op->reg.value)));
 		else
 			src = gpr_number(op->reg.value);
-		emit_store_sized(x, src, size);
+		emit_store_sized(x, src, size, &a);
 	}
 	emit_stack_adjust(x, -(int32_t)size);
 }
@@ -383,7 +414,7 @@ void emit_push_spilled(struct xlat *x, unsigned size)
 	emit_stack_address(x, -(int32_t)size, size, true);
 	emit_access(x, size, ACCESS_WRITE);
 	emit_load(x->o, SCRATCH1, VOFF(spill[0]));
-	emit_store_sized(x, SCRATCH1, size);
+	emit_store_sized(x, SCRATCH1, size, &at_r11);
 	emit_stack_adjust(x, -(int32_t)size);
 }
 
@@ -393,10 +424,9 @@ void emit_pop(struct xlat *x)
 	struct emitter *o = x->o;
 	unsigned size = stack_operand_size(x);
 	const ZydisDecodedOperand *op = &in->ops[0];
+	struct address a;
 
-	flags_clobber(x, in->live_in);
-	emit_stack_address(x, 0, size, false);
-	emit_access(x, size, ACCESS_READ);
+	emit_stack_access(x, 0, size, false, &a);
 	if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
 		/* The address of `pop [rsp+8]` is computed after the increment. */
 		ZydisRegister base = op->mem.base;
@@ -409,7 +439,7 @@ void emit_pop(struct xlat *x)
 		emit_linear(x, op, size, true, extra);
 		emit_access(x, size, ACCESS_WRITE);
 		emit_load(o, SCRATCH1, VOFF(spill[0]));
-		emit_store_sized(x, SCRATCH1, size);
+		emit_store_sized(x, SCRATCH1, size, &at_r11);
 		emit_stack_adjust(x, (int32_t)size);
 		return;
 	}
@@ -432,11 +462,11 @@ void emit_pop(struct xlat *x)
 			e8(o, 0x66);
 			emit_gs(o, false, 0x89, SCRATCH1, REG_SLOT(dst));
 		} else {
-			emit_load_sized(x, SCRATCH1, size);
+			emit_load_from(x, SCRATCH1, size, &a);
 			emit_store(o, SCRATCH1, REG_SLOT(dst));
 		}
 	} else {
-		emit_load_sized(x, dst, size);
+		emit_load_from(x, dst, size, &a);
 	}
 	emit_stack_adjust(x, (int32_t)size);
 }
@@ -446,6 +476,14 @@ void emit_leave_insn(struct xlat *x)
 	struct emitter *o = x->o;
 	unsigned size = stack_operand_size(x), sw = stack_width(x);
 
+	if (is_grouped(x, ACCESS_STACK)) {
+		struct address a;
+
+		emit_grouped(x, ACCESS_STACK, &(struct access){ REG_RBP, 0, size, false }, &a);
+		emit_lea(o, true, REG_RSP, REG_RBP, (int32_t)size);
+		emit_load_from(x, REG_RBP, size, &a);
+		return;
+	}
 	flags_clobber(x, x->in->live_in);
 	if (sw == 8)
 		emit_mov(o, SCRATCH0, REG_RBP);
@@ -466,13 +504,13 @@ void emit_leave_insn(struct xlat *x)
 static void emit_push_return(struct xlat *x, unsigned size)
 {
 	struct emitter *o = x->o;
+	struct address a;
 
-	emit_stack_address(x, -(int32_t)size, size, true);
-	emit_access(x, size, ACCESS_WRITE);
+	emit_stack_access(x, -(int32_t)size, size, true, &a);
 	emit_page_address(x, SCRATCH1, (int64_t)x->in->off + x->in->len);
 	if (x->mode & MODE_CSBASE)
 		emit_gs(o, false, 0x2b, SCRATCH1, SEG_BASE_SLOT(SEG_CS));
-	emit_store_sized(x, SCRATCH1, size);
+	emit_store_sized(x, SCRATCH1, size, &a);
 	emit_stack_adjust(x, -(int32_t)size);
 	/* The jump is still to come: C must not leave between the two. */
 	if (!x->hot.overflow && x->store)
@@ -482,7 +520,6 @@ static void emit_push_return(struct xlat *x, unsigned size)
 
 void emit_call(struct xlat *x)
 {
-	flags_clobber(x, x->in->live_in);
 	emit_push_return(x, stack_operand_size(x));
 	emit_exit(x, branch_target(x), x->in->live_exit);
 }
@@ -501,7 +538,7 @@ void emit_jump_indirect_insn(struct xlat *x)
 	if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
 		emit_linear(x, op, size, false, 0);
 		emit_access(x, size, ACCESS_READ);
-		emit_load_target(x, size);
+		emit_load_target(x, size, &at_r11);
 		if (call) {
 			emit_store(o, SCRATCH0, VOFF(spill[0]));
 			spilled = true;
@@ -539,11 +576,11 @@ void emit_ret(struct xlat *x)
 	struct insn *in = x->in;
 	unsigned size = stack_operand_size(x);
 	int32_t release = in->zi.raw.imm[0].size ? (int32_t)(uint16_t)in->zi.raw.imm[0].value.u : 0;
+	struct address a;
 
 	flags_clobber(x, in->live_in);
-	emit_stack_address(x, 0, size, false);
-	emit_access(x, size, ACCESS_READ);
-	emit_load_target(x, size);
+	emit_stack_access(x, 0, size, false, &a);
+	emit_load_target(x, size, &a);
 	emit_stack_adjust(x, (int32_t)size + release);
 	emit_jump_cache(x, -((int32_t)size + release));
 }

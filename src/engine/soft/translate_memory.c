@@ -50,7 +50,8 @@ static struct desc *alloc_desc(struct xlat *x, enum desc_kind kind, unsigned ext
 	memset(d, 0, size);
 	c->p += size;
 	d->kind = kind;
-	d->len = x->in ? x->in->len : 0;
+	d->len = x->in ? x->in->len & 15 : 0;
+	d->group = x->r9_group & 15;
 	d->off = x->in ? x->in->off : (uint16_t)(x->block->phys & 0xfff);
 	d->block = meta_off(x->engine, x->block);
 	return d;

@@ -106,6 +106,9 @@ struct soft_vcpu {
 	/* ---- written by the thunks and translated code ---- */
 	uint64_t vbase;    /* linear address of the page that the current block lies in */
 	uint64_t x10, x11; /* scratch registers at an exit */
+	uint64_t x9;       /* R9 on entry */
+	/* What to add to the addresses of a group of accesses; by number, from 1 (translate_group.c). */
+	uint64_t group_addend[16];
 	uint64_t spill[4];
 	uint64_t host_rsp;    /* C's stack while translated code runs */
 	uint16_t enter_flags; /* host flags to load on entry, in aflags layout */
@@ -124,6 +127,7 @@ struct soft_vcpu {
 	bool faulted;                /* it ended in a fault */
 	bool shadow_step;            /* one instruction in an interrupt shadow */
 	uint32_t shadow_exit_request;
+	bool ungrouped;               /* the next block is to be one without groups */
 	bool leave_behind;            /* the pending store has changed the current block */
 	struct block_exit *link_from; /* the exit that led to this dispatch */
 	uint64_t link_generation;     /* ... is only good while no flush came between */

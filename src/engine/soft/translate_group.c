@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * One check for several memory accesses (soft-engine-notes.md 1a, "group").
+ *
+ * The pushes of a function's entry, the fields of one struct, a load and the
+ * store to the same place: all lie within a few bytes of a value that does not
+ * change between them. A first pass follows, through the instructions of
+ * the block, which register holds which value plus which constant. Accesses off
+ * the same value make a group. The first of them, the leader, checks the whole
+ * range, for writing if any member writes, and computes what has to be
+ * added to the guest's addresses to get the host's:
+ *
+ *	lea	r11, [rsp - 40]			the lowest byte
+ *	mov	r10d, r11d
+ *	shr	r10d, 12
+ *	sub	r11, gs:[r10*8 + tag]
+ *	cmp	r11, 4096 - 40			all 40 bytes lie in that page
+ *	ja	stub
+ *	mov	r9, gs:[r10*8 + host]
+ *	sub	r9, gs:[r10*8 + tag]
+ *	mov	gs:[group_addend + 8*n], r9
+ *	mov	[rsp + r9 - 8], rbp		push rbp
+ *	...
+ *	mov	[rsp + r9 - 16], rbx		mov [rsp - 16], rbx
+ *
+ * R9 serves the group that is needed next; others are fetched from
+ * group_addend, which also survives a way through C in between. That is safe
+ * because nothing takes rights away from TLB entries but system instructions,
+ * behind which no group goes on, and the dispatcher.
+ *
+ * A check may fail for what only a later member wants (the other page of two, a
+ * page that is clean or has code in it). Then the exit leads to another
+ * translation of the same instructions, MODE_UNGROUPED, where each is checked
+ * and faults by itself.
+ */
+#include "engine/soft/translate.h"
+
+#define SPAN_MAX 1024 /* the longer, the more often it crosses pages */
+
+/* What is known of the registers at some point of the block. */
+struct values {
+	struct xlat *x;
+	uint32_t value[16]; /* number of the unknown value that the register is based on */
+	int64_t off[16];    /* and the constant on top of it */
+	uint32_t next;
+	unsigned first; /* groups below this one are closed */
+	unsigned count;
+};
+
+static void forget(struct values *v, unsigned reg)
+{
+	v->value[reg] = v->next++;
+	v->off[reg] = 0;
+}
+
+static void forget_all(struct values *v)
+{
+	for (unsigned i = 0; i < 16; i++)
+		forget(v, i);
+	v->first = v->count + 1;
+}
+
+static void note_access(struct values *v, unsigned i, unsigned which, unsigned reg, int64_t disp, int size,
+			bool write)
+{
+	struct translator *t = v->x->t;
+	int64_t at = v->off[reg] + disp;
+	struct group *g;
+	unsigned n;
+
+	if (at > INT32_MAX / 4 || at < INT32_MIN / 4)
+		return;
+	for (n = v->first; n <= v->count; n++) {
+		int64_t low, high;
+
+		g = &t->groups[n];
+		if (g->value != v->value[reg])
+			continue;
+		low = at < g->low ? at : g->low;
+		high = at + size > g->high ? at + size : g->high;
+		if (high - low > SPAN_MAX)
+			continue;
+		g->low = low;
+		g->high = high;
+		g->write |= write;
+		g->count++;
+		t->plan[i][which] = (struct access_plan){ .group = (uint8_t)n, .at = (int32_t)at };
+		return;
+	}
+	if (v->count == GROUPS_MAX)
+		return;
+	n = ++v->count;
+	t->groups[n] = (struct group){
+		.value = v->value[reg], .low = at, .high = at + size, .write = write, .count = 1
+	};
+	t->plan[i][which] = (struct access_plan){ .group = (uint8_t)n, .leader = true, .at = (int32_t)at };
+}
+
+static bool is_gpr64(const ZydisDecodedOperand *op)
+{
+	return op->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+	       ZydisRegisterGetClass(op->reg.value) == ZYDIS_REGCLASS_GPR64;
+}
+
+static void forget_written(struct values *v, const ZydisDecodedOperand *op, unsigned n)
+{
+	for (; n > 0; n--, op++) {
+		ZydisRegisterClass cl;
+
+		if (op->type != ZYDIS_OPERAND_TYPE_REGISTER ||
+		    !(op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
+			continue;
+		cl = ZydisRegisterGetClass(op->reg.value);
+		if (cl == ZYDIS_REGCLASS_GPR8 || cl == ZYDIS_REGCLASS_GPR16 || cl == ZYDIS_REGCLASS_GPR32 ||
+		    cl == ZYDIS_REGCLASS_GPR64)
+			forget(v, gpr_number(op->reg.value));
+	}
+}
+
+/* What a copied instruction does to registers. */
+static void follow_copy(struct values *v, const struct insn *in)
+{
+	const ZydisDecodedInstruction *zi = &in->zi;
+	unsigned dst = in->op_count && is_gpr64(&in->ops[0]) ? gpr_number(in->ops[0].reg.value) : 16;
+	bool imm = in->op_count == 2 && in->ops[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+
+	switch (zi->mnemonic) {
+	case ZYDIS_MNEMONIC_CMP:
+	case ZYDIS_MNEMONIC_TEST: return;
+	case ZYDIS_MNEMONIC_ADD:
+	case ZYDIS_MNEMONIC_SUB:
+		if (dst == 16 || !imm)
+			break;
+		v->off[dst] += zi->mnemonic == ZYDIS_MNEMONIC_ADD ? in->ops[1].imm.value.s
+								  : -in->ops[1].imm.value.s;
+		return;
+	case ZYDIS_MNEMONIC_INC:
+	case ZYDIS_MNEMONIC_DEC:
+		if (dst == 16)
+			break;
+		v->off[dst] += zi->mnemonic == ZYDIS_MNEMONIC_INC ? 1 : -1;
+		return;
+	case ZYDIS_MNEMONIC_MOV:
+		if (dst == 16 || !is_gpr64(&in->ops[1]))
+			break;
+		v->value[dst] = v->value[gpr_number(in->ops[1].reg.value)];
+		v->off[dst] = v->off[gpr_number(in->ops[1].reg.value)];
+		return;
+	default: break;
+	}
+	forget_written(v, in->ops, in->op_count);
+	/* The flags are the hidden operand of most; what others hide may be registers. */
+	if (zi->operand_count > zi->operand_count_visible + (zi->cpu_flags ? 1u : 0u)) {
+		ZydisDecodedOperand all[ZYDIS_MAX_OPERAND_COUNT];
+
+		if (!ZYAN_SUCCESS(ZydisDecoderDecodeOperands(v->x->decoder, &in->context, zi, all,
+							     zi->operand_count))) {
+			forget_all(v);
+			return;
+		}
+		forget_written(v, all + zi->operand_count_visible,
+			       zi->operand_count - zi->operand_count_visible);
+	}
+}
+
+static void follow_lea(struct values *v, const struct insn *in)
+{
+	const ZydisDecodedOperand *mem = &in->ops[1];
+	unsigned dst = gpr_number(in->ops[0].reg.value);
+
+	if (in->ops[0].size == 64 && in->zi.address_width == 64 && mem->mem.index == ZYDIS_REGISTER_NONE &&
+	    ZydisRegisterGetClass(mem->mem.base) == ZYDIS_REGCLASS_GPR64) {
+		unsigned src = gpr_number(mem->mem.base);
+		int64_t disp = mem->mem.disp.has_displacement ? mem->mem.disp.value : 0;
+
+		v->value[dst] = v->value[src];
+		v->off[dst] = v->off[src] + disp;
+		return;
+	}
+	forget(v, dst);
+}
+
+/* Can the explicit memory operand be addressed as [register + constant + addend]? */
+static bool simple_operand(const struct insn *in, const ZydisDecodedOperand *mem)
+{
+	return mem && in->zi.address_width == 64 && mem->mem.index == ZYDIS_REGISTER_NONE &&
+	       ZydisRegisterGetClass(mem->mem.base) == ZYDIS_REGCLASS_GPR64 &&
+	       mem->mem.segment != ZYDIS_REGISTER_FS && mem->mem.segment != ZYDIS_REGISTER_GS && mem->size &&
+	       mem->size <= 512;
+}
+
+static void plan_copy(struct values *v, unsigned i, const struct insn *in)
+{
+	const ZydisDecodedOperand *mem = insn_memory(in);
+
+	/* What reads flags restores them through R9. */
+	if (simple_operand(in, mem) && !(in->reads & FLAG_ARITH) &&
+	    in->zi.mnemonic != ZYDIS_MNEMONIC_CLFLUSH && in->zi.mnemonic != ZYDIS_MNEMONIC_CLFLUSHOPT &&
+	    in->zi.mnemonic != ZYDIS_MNEMONIC_CLWB)
+		note_access(v, i, ACCESS_OPERAND, gpr_number(mem->mem.base),
+			    mem->mem.disp.has_displacement ? mem->mem.disp.value : 0, mem->size / 8,
+			    mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE);
+	follow_copy(v, in);
+}
+
+static void note_stack(struct values *v, unsigned i, unsigned reg, int disp, int size, bool write)
+{
+	if (size == 8)
+		note_access(v, i, ACCESS_STACK, reg, disp, size, write);
+}
+
+static void plan_insn(struct values *v, unsigned i, const struct insn *in)
+{
+	int size = in->zi.operand_width == 16 ? 2 : 8;
+	bool mem = in->op_count && in->ops[0].type == ZYDIS_OPERAND_TYPE_MEMORY;
+
+	switch ((enum insn_class)in->class) {
+	case CLASS_COPY: plan_copy(v, i, in); return;
+	case CLASS_LEA: follow_lea(v, in); return;
+	case CLASS_NOP:
+	case CLASS_JCC:
+	case CLASS_JMP:
+	case CLASS_JMP_IND: return;
+	case CLASS_LOOP: forget(v, REG_RCX); return;
+	case CLASS_PUSH:
+		note_stack(v, i, REG_RSP, -size, size, true);
+		v->off[REG_RSP] -= size;
+		return;
+	case CLASS_CALL:
+	case CLASS_CALL_IND: note_stack(v, i, REG_RSP, -size, size, true); return;
+	case CLASS_POP:
+		if (!mem && gpr_number(in->ops[0].reg.value) != REG_RSP)
+			note_stack(v, i, REG_RSP, 0, size, false);
+		v->off[REG_RSP] += size;
+		if (!mem)
+			forget(v, gpr_number(in->ops[0].reg.value));
+		return;
+	case CLASS_RET: note_stack(v, i, REG_RSP, 0, size, false); return;
+	case CLASS_LEAVE:
+		note_stack(v, i, REG_RBP, 0, size, false);
+		v->value[REG_RSP] = v->value[REG_RBP];
+		v->off[REG_RSP] = v->off[REG_RBP] + size;
+		forget(v, REG_RBP);
+		return;
+	case CLASS_BITSTR: return; /* its register operand is only read */
+	case CLASS_MOFFS:
+	case CLASS_XLAT: forget(v, REG_RAX); return;
+	case CLASS_RDTSCP:
+	case CLASS_INCDEC:
+	case CLASS_STRING:
+	case CLASS_SYSOP:
+	case CLASS_INLINE: break;
+	}
+	/* C may do anything to registers and to the TLB. */
+	forget_all(v);
+}
+
+void plan_groups(struct xlat *x)
+{
+	struct translator *t = x->t;
+	struct values v = { .x = x, .first = 1 };
+
+	memset(t->plan, 0, sizeof(t->plan[0]) * x->n);
+	x->r9_group = 0;
+	if (!is_code64(x) || x->single || x->ungrouped || x->block->phys2 != ~0ull ||
+	    (x->engine->disable & SOFT_NO_GROUPS))
+		return;
+	forget_all(&v);
+	for (unsigned i = 0; i < x->n; i++)
+		plan_insn(&v, i, &t->insns[i]);
+	for (unsigned i = 0; i < x->n; i++) {
+		for (unsigned which = 0; which < ACCESSES; which++) {
+			struct access_plan *p = &t->plan[i][which];
+
+			if (p->group && t->groups[p->group].count < 2)
+				p->group = 0;
+		}
+	}
+}
+
+/* How many instructions until group @n is needed again; BLOCK_MAX_INSNS: never. */
+static unsigned next_use(const struct xlat *x, unsigned n)
+{
+	unsigned now = (unsigned)(x->in - x->t->insns);
+
+	for (unsigned i = now + 1; n && i < x->n; i++)
+		if (x->t->plan[i][0].group == n || x->t->plan[i][1].group == n)
+			return i - now;
+	return BLOCK_MAX_INSNS;
+}
+
+/* Shall R9 hold group @n from now on? */
+static bool wants_r9(const struct xlat *x, unsigned n)
+{
+	return next_use(x, n) < next_use(x, x->r9_group);
+}
+
+/* The leader's check. Returns the register that holds the addend. */
+static unsigned emit_check(struct xlat *x, unsigned n, const struct access *own, int32_t at)
+{
+	const struct group *g = &x->t->groups[n];
+	uint32_t view = (uint32_t)(mode_view(x->mode) * sizeof(struct tlb_view_table));
+	uint32_t tag = (g->write ? VOFF(tlb[0].tag_w) : VOFF(tlb[0].tag_r)) + view;
+	uint32_t host = VOFF(tlb[0].host) + view;
+	struct emitter *o = x->o;
+	int32_t from_low = (int32_t)(at - g->low);
+	bool use_r9 = wants_r9(x, n);
+	unsigned addend = use_r9 ? SCRATCH2 : SCRATCH0, reg = own->reg;
+	unsigned span = (unsigned)(g->high - g->low);
+	uint32_t resume = cache_off(x, o->p), stub;
+	struct block_exit *e;
+	struct desc *d;
+
+	if (is_stolen(reg)) {
+		emit_load(o, SCRATCH0, REG_SLOT(reg));
+		reg = SCRATCH0;
+	}
+	emit_lea(o, true, SCRATCH0, reg, own->disp - from_low);
+	emit_mov32(o, SCRATCH1, SCRATCH0);
+	emit_shift32(o, 5, SCRATCH1, PAGE_SHIFT);
+	emit_gs_index8(o, true, 0x2b, SCRATCH0, SCRATCH1, tag);
+	e8(o, 0x49); /* cmp r11, 4096 - span */
+	e8(o, 0x81);
+	e8(o, 0xfb);
+	e32(o, PAGE_SIZE - span);
+
+	x->o = &x->cold;
+	stub = cache_off(x, x->cold.p);
+	d = emit_leave(x, DESC_GROUP, 0);
+	x->o = o;
+	e = emit_group_exit(x);
+	e->stub = stub;
+	e8(o, 0x0f); /* ja stub */
+	e8(o, 0x87);
+	e->patch = cache_off(x, o->p);
+	emit_rel32(x, stub);
+
+	d->check.size = (uint8_t)own->size;
+	d->check.write = own->write;
+	d->check.all_write = g->write;
+	d->check.span = (uint16_t)span;
+	d->check.own = from_low;
+	d->check.resume = resume;
+	d->check.exit = meta_off(x->engine, e);
+
+	emit_gs_index8(o, true, 0x8b, addend, SCRATCH1, host);
+	emit_gs_index8(o, true, 0x2b, addend, SCRATCH1, tag);
+	emit_store(o, addend, VOFF(group_addend[0]) + 8 * n);
+	if (use_r9)
+		x->r9_group = n;
+	return addend;
+}
+
+bool is_grouped(const struct xlat *x, unsigned which)
+{
+	return x->t->plan[x->in - x->t->insns][which].group != 0;
+}
+
+bool is_member(const struct xlat *x, const struct insn *in, unsigned which)
+{
+	const struct access_plan *p = &x->t->plan[in - x->t->insns][which];
+
+	return p->group && !p->leader;
+}
+
+void emit_grouped(struct xlat *x, unsigned which, const struct access *own, struct address *a)
+{
+	const struct access_plan *p = &x->t->plan[x->in - x->t->insns][which];
+	struct emitter *o = x->o;
+	unsigned addend;
+
+	if (p->leader) {
+		flags_clobber(x, x->in->live_in);
+		addend = emit_check(x, p->group, own, p->at);
+	} else if (x->r9_group == p->group) {
+		addend = SCRATCH2;
+	} else {
+		addend = SCRATCH0;
+		if (wants_r9(x, p->group)) {
+			addend = SCRATCH2;
+			x->r9_group = p->group;
+		}
+		emit_load(o, addend, VOFF(group_addend[0]) + 8u * p->group);
+	}
+	*a = (struct address){ .base = own->reg, .index = addend, .disp = own->disp };
+	if (!is_stolen(own->reg))
+		return;
+	if (addend == SCRATCH0) {
+		emit_mov(o, SCRATCH1, SCRATCH0);
+		a->index = SCRATCH1;
+	}
+	emit_load(o, SCRATCH0, REG_SLOT(own->reg));
+	a->base = SCRATCH0;
+}
