@@ -73,6 +73,23 @@ done
 [ -e "$root/sbin/modprobe" ] || ln -s ../bin/busybox "$root/sbin/modprobe"
 echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
 echo 'root:x:0:' >"$root/etc/group"
+# What "udhcpc -i eth0" does with its lease
+mkdir -p "$root/etc/udhcpc"
+cat >"$root/etc/udhcpc/default.script" <<'DHCP'
+#!/bin/sh
+case $1 in
+deconfig) ip link set "$interface" up ;;
+bound | renew)
+	ip addr flush dev "$interface"
+	ip addr add "$ip/${mask:-24}" dev "$interface"
+	[ -z "$router" ] || ip route replace default via "${router%% *}" dev "$interface"
+	for server in $dns; do
+		echo "nameserver $server"
+	done >/etc/resolv.conf
+	;;
+esac
+DHCP
+chmod 755 "$root/etc/udhcpc/default.script"
 [ -z "$session" ] || install -m 755 "$session" "$root/etc/session"
 
 # add_modules: those of $modules that are no part of the kernel, with all that they need, and an index of them
@@ -143,6 +160,7 @@ esac
 exec </dev/console >/dev/console 2>&1
 cd /root
 hostname lguest
+ip link set lo up
 
 run=
 case $cmdline in
