@@ -76,6 +76,20 @@ counted()
 	report "$name" "${good:-0}" "${bad:-1}"
 }
 
+# fuzz NAME SCRIPT SECONDS ARGUMENT...: LGUEST_FUZZ_SECONDS is for each fuzzer; the default makes five minutes in all
+fuzz()
+{
+	local name=$1
+
+	shift
+	step "fuzz-$name: $*"
+	if quietly "$@"; then
+		report "fuzz-$name" 1 0
+	else
+		report "fuzz-$name" 0 1
+	fi
+}
+
 # One check of all files: C as clang-format 14 has it, shell without shellcheck's objections
 check_format()
 {
@@ -121,12 +135,9 @@ for part in $parts; do
 			--only shell-cloud612 --only reboot --only bad-input --only killed --only escape
 		;;
 	fuzz)
-		step "fuzz: the loader, for ${LGUEST_FUZZ_SECONDS:-20} seconds each"
-		if quietly "$TOP/tests/fuzz/loader.sh" "${LGUEST_FUZZ_SECONDS:-20}" "$TOP/build-fuzz"; then
-			report fuzz 1 0
-		else
-			report fuzz 0 1
-		fi
+		fuzz loader "$TOP/tests/fuzz/loader.sh" "${LGUEST_FUZZ_SECONDS:-20}" "$TOP/build-fuzz"
+		fuzz platform "$TOP/tests/platform/fuzz.sh" "${LGUEST_FUZZ_SECONDS:-20}"
+		fuzz virtio "$TOP/tests/virtio/fuzz.sh" "${LGUEST_FUZZ_SECONDS:-60}"
 		;;
 	system)
 		build "$TOP/build-test" || { report system 0 1; continue; }

@@ -44,8 +44,7 @@ run()
 	local name=$1 status=0
 
 	mkdir -p "corpus/$name"
-	clang "${flags[@]}" -fsanitize=fuzzer,address,undefined "$top/tests/virtio/fuzz_$name.c" obj/virtio-fuzz.o \
-		obj/all.a -pthread "${host_libs[@]}" -o "fuzz-$name" 2>"$name.log" || status=$?
+	clang "${flags[@]}" -fsanitize=fuzzer,address,undefined "$top/tests/virtio/fuzz_$name.c" obj/all.a -pthread "${host_libs[@]}" -o "fuzz-$name" 2>"$name.log" || status=$?
 	# Long inputs at once: the interesting things happen behind several others.
 	[ "$status" -ne 0 ] || "./fuzz-$name" -max_total_time="$seconds" -max_len=1500 -len_control=0 -timeout=20 \
 		-rss_limit_mb=3000 -artifact_prefix="$name-" -print_final_stats=1 "corpus/$name" >"$name.log" 2>&1 || status=$?
