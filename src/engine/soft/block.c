@@ -5,8 +5,8 @@
  *
  * Invalidation is cheap and precise to 64 bytes, because Linux patches its
  * text while booting and keeps data beside code in a few places. The memory of
- * an invalidated block is not reused before the whole cache is flushed, so a
- * vCPU that is still inside one gets to its end unharmed.
+ * an invalidated block is not reused before its whole region is, at a
+ * dispatch, so a vCPU that is still inside one gets to its end unharmed.
  */
 #include "engine/soft/block.h"
 
@@ -15,7 +15,7 @@ void *meta_alloc(struct soft_engine *e, size_t size)
 	void *p;
 
 	size = (size + 7) & ~(size_t)7;
-	if (size > META_SIZE - e->meta_next)
+	if (size > e->meta_end - e->meta_next)
 		return NULL;
 	p = e->meta + e->meta_next;
 	e->meta_next += (uint32_t)size;
@@ -29,12 +29,17 @@ static uint32_t hash_key(uint64_t phys, uint32_t mode)
 	return (uint32_t)(h >> (64 - BLOCK_HASH_BITS));
 }
 
+static struct block *block_of(const struct soft_engine *e, uint32_t off)
+{
+	return off ? meta_at(e, off) : NULL;
+}
+
 struct block *block_find(struct soft_engine *e, uint64_t phys, uint32_t mode, bool absolute, uint64_t page_va,
 			 uint64_t phys2)
 {
 	struct block *b;
 
-	for (b = e->hash[hash_key(phys, mode)]; b; b = b->hash_next) {
+	for (b = block_of(e, e->hash[hash_key(phys, mode)]); b; b = block_of(e, b->hash_next)) {
 		if (b->phys == phys && b->mode == mode && b->absolute == absolute &&
 		    (!absolute || b->page_va == page_va) &&
 		    (phys2 == ~0ull || b->phys2 == ~0ull || b->phys2 == phys2))
@@ -47,23 +52,23 @@ static struct code_page *code_page(struct soft_engine *e, uint64_t phys)
 {
 	int64_t i = ram_page(e, phys);
 
-	return i < 0 ? NULL : e->code_pages[i];
+	return i < 0 || !e->code_pages[i] ? NULL : &e->code_page_pool[e->code_pages[i]];
 }
 
 void block_insert(struct soft_engine *e, struct block *b)
 {
-	uint32_t h = hash_key(b->phys, b->mode);
+	uint32_t h = hash_key(b->phys, b->mode), self = meta_off(e, b);
 	struct code_page *p = code_page(e, b->phys);
 
 	b->hash_next = e->hash[h];
-	e->hash[h] = b;
+	e->hash[h] = self;
 	b->page_next = p->blocks;
-	p->blocks = b;
+	p->blocks = self;
 	p->granules |= b->dep;
 	if (b->phys2 != ~0ull) {
 		p = code_page(e, b->phys2);
 		b->page2_next = p->blocks2;
-		p->blocks2 = b;
+		p->blocks2 = self;
 		p->granules |= b->dep2;
 	}
 }
@@ -132,30 +137,43 @@ void block_unlink_cross(struct soft_engine *e)
 	e->cross_links = 0;
 }
 
-static void remove_from(struct block **list, struct block *b, bool second)
+static void remove_from(struct soft_engine *e, uint32_t *list, uint32_t off, bool second)
 {
 	while (*list) {
-		if (*list == b) {
-			*list = second ? b->page2_next : b->page_next;
+		struct block *b = meta_at(e, *list);
+		uint32_t *next = second ? &b->page2_next : &b->page_next;
+
+		if (*list == off) {
+			*list = *next;
 			return;
 		}
-		list = second ? &(*list)->page2_next : &(*list)->page_next;
+		list = next;
 	}
 }
 
-static void drop_block(struct soft_engine *e, struct block *b)
+/* Nobody finds the block any more, but by jump caches. */
+static void unlink_block(struct soft_engine *e, struct block *b)
 {
-	struct block **h = &e->hash[hash_key(b->phys, b->mode)];
-	uint8_t *hot = e->code_rw + b->hot;
-	uint32_t rel = e->thunk_stale - (b->hot + 5);
+	uint32_t *h = &e->hash[hash_key(b->phys, b->mode)], self = meta_off(e, b);
 
-	while (*h && *h != b)
-		h = &(*h)->hash_next;
+	while (*h && *h != self)
+		h = &block_of(e, *h)->hash_next;
 	if (*h)
 		*h = b->hash_next;
 	b->invalid = true;
 	while (b->incoming)
 		unlink_exit(e, exit_at(e, b->incoming));
+	remove_from(e, &code_page(e, b->phys)->blocks, self, false);
+	if (b->phys2 != ~0ull)
+		remove_from(e, &code_page(e, b->phys2)->blocks2, self, true);
+}
+
+static void drop_block(struct soft_engine *e, struct block *b)
+{
+	uint8_t *hot = e->code_rw + b->hot;
+	uint32_t rel = e->thunk_stale - (b->hot + 5);
+
+	unlink_block(e, b);
 	/*
 	 * Jump caches may still lead here, with the target in R11: let them run
 	 * into a jump to the dispatcher. Nobody resumes in these five bytes.
@@ -163,12 +181,10 @@ static void drop_block(struct soft_engine *e, struct block *b)
 	hot[0] = 0xe9;
 	for (unsigned i = 0; i < 4; i++)
 		hot[1 + i] = (uint8_t)(rel >> (8 * i));
-	remove_from(&code_page(e, b->phys)->blocks, b, false);
-	if (b->phys2 != ~0ull)
-		remove_from(&code_page(e, b->phys2)->blocks2, b, true);
 }
 
-void page_mark(struct soft_engine *e, uint64_t page, bool code)
+/* The page's mark for guest_wrote(). */
+static void page_mark(struct soft_engine *e, uint64_t page, bool code)
 {
 	__atomic_store_n(&e->memory.watch.code[page], code, __ATOMIC_RELAXED);
 	/* Pairs with the one in guest_wrote(): it sees the mark, or the translator its bytes. */
@@ -176,10 +192,25 @@ void page_mark(struct soft_engine *e, uint64_t page, bool code)
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
-static void page_clear(struct soft_engine *e, uint64_t page)
+void page_watch(struct soft_engine *e, uint32_t page)
 {
-	e->code_pages[page] = NULL;
-	page_mark(e, page, false);
+	uint32_t i = e->code_page_free;
+
+	if (i)
+		e->code_page_free = e->code_page_pool[i].next;
+	else
+		i = e->code_page_next++;
+	e->code_page_pool[i] = (struct code_page){ .page = page };
+	e->code_pages[page] = i;
+	page_mark(e, page, true);
+}
+
+static void page_clear(struct soft_engine *e, struct code_page *p)
+{
+	e->code_pages[p->page] = 0;
+	page_mark(e, p->page, false);
+	p->next = e->code_page_free;
+	e->code_page_free = (uint32_t)(p - e->code_page_pool);
 }
 
 /*
@@ -188,11 +219,10 @@ static void page_clear(struct soft_engine *e, uint64_t page)
  */
 static void page_forget(struct soft_engine *e, uint64_t phys)
 {
-	int64_t i = ram_page(e, phys);
-	const struct code_page *p = e->code_pages[i];
+	struct code_page *p = code_page(e, phys);
 
 	if (p && !p->blocks && !p->blocks2)
-		page_clear(e, (uint64_t)i); /* its memory goes with the next flush */
+		page_clear(e, p);
 }
 
 /* What is left of a page's blocks decides whether it stays protected. */
@@ -204,9 +234,9 @@ static void page_recount(struct soft_engine *e, uint64_t phys)
 	if (!p)
 		return;
 	p->granules = 0;
-	for (b = p->blocks; b; b = b->page_next)
+	for (b = block_of(e, p->blocks); b; b = block_of(e, b->page_next))
 		p->granules |= b->dep;
-	for (b = p->blocks2; b; b = b->page2_next)
+	for (b = block_of(e, p->blocks2); b; b = block_of(e, b->page2_next))
 		p->granules |= b->dep2;
 	page_forget(e, phys);
 }
@@ -225,8 +255,8 @@ bool block_invalidate(struct soft_engine *e, uint64_t phys, unsigned len, const 
 	e->vcpu->stats.smc_writes++;
 	if (!(p->granules & mask))
 		return false;
-	for (b = p->blocks; b; b = next) {
-		next = b->page_next;
+	for (b = block_of(e, p->blocks); b; b = next) {
+		next = block_of(e, b->page_next);
 		if (!(b->dep & mask))
 			continue;
 		hit |= b == current;
@@ -235,8 +265,8 @@ bool block_invalidate(struct soft_engine *e, uint64_t phys, unsigned len, const 
 		if (b->phys2 != ~0ull)
 			page_forget(e, b->phys2);
 	}
-	for (b = p->blocks2; b; b = next) {
-		next = b->page2_next;
+	for (b = block_of(e, p->blocks2); b; b = next) {
+		next = block_of(e, b->page2_next);
 		if (!(b->dep2 & mask))
 			continue;
 		hit |= b == current;
@@ -248,25 +278,139 @@ bool block_invalidate(struct soft_engine *e, uint64_t phys, unsigned len, const 
 	return hit;
 }
 
+static void region_start(struct soft_engine *e, unsigned region)
+{
+	e->region = region;
+	e->hot_next = region ? region * REGION_HOT : e->hot_start;
+	e->cold_next = region ? CODE_HOT_SIZE + region * REGION_COLD : e->cold_start;
+	e->meta_next = region ? region * REGION_META : 64; /* offset 0 means none */
+	e->hot_end = (region + 1) * REGION_HOT;
+	e->cold_end = CODE_HOT_SIZE + (region + 1) * REGION_COLD;
+	e->meta_end = (region + 1) * REGION_META;
+	e->by_hot_count[region] = 0;
+}
+
+static void forget_trampolines(struct soft_engine *e, uint32_t from, uint32_t to)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < e->trampoline_count; i++)
+		if (e->trampolines[i].start - from >= to - from)
+			e->trampolines[kept++] = e->trampolines[i];
+	e->trampoline_count = kept;
+	for (uint32_t i = 0; i < TRAMP_CACHE_SIZE; i++)
+		e->tramp_cache[i].start = 0;
+}
+
+/* Links from within metadata [@from, @to) leave the list; they are undone elsewhere. */
+static void forget_cross_links(struct soft_engine *e, uint32_t from, uint32_t to)
+{
+	uint32_t *link = &e->cross_links;
+
+	while (*link) {
+		struct block_exit *x = exit_at(e, *link);
+
+		if (*link - from < to - from)
+			*link = x->next_cross;
+		else
+			link = &x->next_cross;
+	}
+}
+
+void block_next_region(struct soft_engine *e)
+{
+	unsigned region = (e->region + 1) % CODE_REGIONS;
+	uint32_t hot = region * REGION_HOT, cold = CODE_HOT_SIZE + region * REGION_COLD,
+		 meta = region * REGION_META;
+
+	for (uint32_t i = 0; i < e->by_hot_count[region]; i++) {
+		struct block *b = meta_at(e, e->by_hot[region][i]);
+
+		/* Also those of blocks that are invalid already. */
+		for (struct block_exit *x = exit_at(e, b->exits); x; x = exit_at(e, x->sibling))
+			unlink_exit(e, x);
+		if (b->invalid)
+			continue;
+		unlink_block(e, b);
+		page_forget(e, b->phys);
+		if (b->phys2 != ~0ull)
+			page_forget(e, b->phys2);
+	}
+	forget_cross_links(e, meta, meta + REGION_META);
+	forget_trampolines(e, cold, cold + REGION_COLD);
+	jc_forget_code(e->vcpu, hot, hot + REGION_HOT);
+	if (e->by_hot_count[region])
+		e->vcpu->stats.code_flushes++;
+	region_start(e, region);
+}
+
 void block_flush_all(struct soft_engine *e)
 {
-	for (struct code_page *p = e->watched; p; p = p->next)
-		page_clear(e, p->page);
-	e->watched = NULL;
+	for (uint32_t i = 1; i < e->code_page_next; i++) {
+		struct code_page *p = &e->code_page_pool[i];
+
+		/* Free ones are nobody's. */
+		if (e->code_pages[p->page] == i) {
+			e->code_pages[p->page] = 0;
+			page_mark(e, p->page, false);
+		}
+	}
+	e->code_page_next = 1;
+	e->code_page_free = 0;
 	for (uint32_t i = 0; i < BLOCK_HASH_SIZE; i++)
-		e->hash[i] = NULL;
-	e->by_hot_count = 0;
+		e->hash[i] = 0;
 	e->trampoline_count = 0;
 	for (uint32_t i = 0; i < TRAMP_CACHE_SIZE; i++)
 		e->tramp_cache[i].start = 0;
-	e->meta_next = 64; /* offset 0 means none */
 	e->cross_links = 0;
-	e->hot_next = e->hot_start;
-	e->cold_next = e->cold_start;
-	for (unsigned i = 0; i < VIEW_COUNT; i++)
+	for (unsigned i = 0; i < CODE_REGIONS; i++)
+		e->by_hot_count[i] = 0;
+	region_start(e, 0);
+	for (unsigned i = 0; e->vcpu && i < VIEW_COUNT; i++)
 		jc_flush(e->vcpu, (enum tlb_view)i);
-	e->vcpu->stats.code_flushes++;
+	if (e->vcpu)
+		e->vcpu->stats.code_flushes++;
 }
+
+struct block *block_at(struct soft_engine *e, uint32_t off, const struct insn_map **map)
+{
+	const uint32_t *by_hot;
+	uint32_t lo = 0, hi;
+	struct block *b;
+	unsigned i;
+
+	if (off >= CODE_HOT_SIZE)
+		return NULL;
+	by_hot = e->by_hot[off / REGION_HOT];
+	hi = e->by_hot_count[off / REGION_HOT];
+	while (lo < hi) {
+		uint32_t mid = (lo + hi) / 2;
+
+		if (block_of(e, by_hot[mid])->hot <= off)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	if (!lo)
+		return NULL;
+	b = block_of(e, by_hot[lo - 1]);
+	if (off >= b->hot + b->hot_len)
+		return NULL;
+	for (i = b->insn_count; i > 1 && b->map[i - 1].host > off - b->hot;)
+		i--;
+	*map = &b->map[i - 1];
+	return b;
+}
+
+const struct desc *trampoline_at(struct soft_engine *e, uint32_t off)
+{
+	for (uint32_t i = 0; i < e->trampoline_count; i++)
+		if (off >= e->trampolines[i].start && off < e->trampolines[i].end)
+			return e->trampolines[i].site;
+	return NULL;
+}
+
+/* ---- devices ---- */
 
 void dma_written(void *engine, uint64_t page)
 {
@@ -305,37 +449,4 @@ void dma_drain(struct soft_vcpu *v)
 		if (block_invalidate(e, at, PAGE_SIZE, v->current))
 			v->current_stale = true;
 	}
-}
-
-struct block *block_at(struct soft_engine *e, uint32_t off, const struct insn_map **map)
-{
-	uint32_t lo = 0, hi = e->by_hot_count;
-	struct block *b;
-	unsigned i;
-
-	while (lo < hi) {
-		uint32_t mid = (lo + hi) / 2;
-
-		if (e->by_hot[mid]->hot <= off)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	if (!lo)
-		return NULL;
-	b = e->by_hot[lo - 1];
-	if (off >= b->hot + b->hot_len)
-		return NULL;
-	for (i = b->insn_count; i > 1 && b->map[i - 1].host > off - b->hot;)
-		i--;
-	*map = &b->map[i - 1];
-	return b;
-}
-
-const struct desc *trampoline_at(struct soft_engine *e, uint32_t off)
-{
-	for (uint32_t i = 0; i < e->trampoline_count; i++)
-		if (off >= e->trampolines[i].start && off < e->trampolines[i].end)
-			return e->trampolines[i].site;
-	return NULL;
 }

@@ -10,9 +10,12 @@
  * kernel's text) are `absolute`: they have the linear address baked in, and
  * may be chained across pages until the next flush of global translations.
  *
- * The cache has two regions: hot code, and cold stubs with their descriptors.
- * Both are mapped twice, once writable and once executable. When one is full,
- * all of it is thrown away at the next dispatch.
+ * The cache has two parts: hot code, and cold stubs with their descriptors.
+ * Both are mapped twice, once writable and once executable. Beside them lies
+ * the metadata: struct block and friends. All three are divided into regions
+ * of the same number, which are filled in turn; when the last is full, the
+ * first is emptied, at a dispatch. So the oldest code goes, whether it is in
+ * use or not; what is will be translated again soon enough.
  */
 #ifndef LGUEST_SOFT_BLOCK_H
 #define LGUEST_SOFT_BLOCK_H
@@ -20,10 +23,16 @@
 #include "engine/soft/vcpu.h"
 #include "memory.h"
 
-#define CODE_CACHE_SIZE (48u << 20) /* documented in README.md and lguest.1 */
-#define CODE_HOT_SIZE   (28u << 20)
-#define META_SIZE       (96u << 20) /* address space for struct block and friends */
-#define BLOCK_HASH_BITS 17
+#define CODE_REGIONS  7
+#define REGION_HOT    (2048u << 10)
+#define REGION_COLD   (1472u << 10)
+#define REGION_META   (1344u << 10)
+#define REGION_BLOCKS 16384
+#define CODE_HOT_SIZE (CODE_REGIONS * REGION_HOT)
+#define CODE_CACHE_SIZE \
+	(CODE_HOT_SIZE + CODE_REGIONS * REGION_COLD) /* documented in README.md and lguest.1 */
+#define META_SIZE       (CODE_REGIONS * REGION_META)
+#define BLOCK_HASH_BITS 16
 #define BLOCK_HASH_SIZE (1u << BLOCK_HASH_BITS)
 
 struct block;
@@ -39,6 +48,7 @@ struct block_exit {
 	uint32_t next_in;    /* list of to->incoming */
 	uint32_t prev_in;    /* 0: the first one there */
 	uint32_t next_cross; /* list of linked exits that lead to another page */
+	uint32_t sibling;    /* next exit of the same block */
 	uint32_t patch;      /* cache offset of the rel32 */
 	uint32_t stub;       /* cache offset it points to while unlinked */
 	uint32_t mode;       /* the mode word at the target */
@@ -61,26 +71,28 @@ struct block {
 	uint64_t phys;
 	uint64_t phys2;   /* physical page of the second part; ~0: none */
 	uint64_t page_va; /* absolute blocks: linear address of the page; else 0 */
+	uint64_t dep;     /* 64-byte granules of the first page it depends on */
+	uint64_t dep2;    /* and of the second */
+	struct insn_map *map;
 	uint32_t mode;
+	uint32_t hot; /* cache offset */
+	/* Meta offsets of other blocks; 0: none */
+	uint32_t hash_next, page_next, page2_next;
+	uint32_t incoming; /* exits linked to it: meta offset of the first */
+	uint32_t exits;    /* its own, through sibling */
+	uint16_t hot_len;
+	uint16_t insn_count;
 	bool absolute;
 	bool invalid;
-	uint16_t insn_count;
-	uint32_t hot, hot_len; /* cache offsets */
-	uint64_t dep;          /* 64-byte granules of the first page it depends on */
-	uint64_t dep2;         /* and of the second */
-	struct insn_map *map;
-	struct block *hash_next;
-	struct block *page_next, *page2_next;
-	uint32_t incoming; /* exits linked to it: meta offset of the first */
 };
 
 /* Physical pages with code in them. */
 struct code_page {
-	struct block *blocks;   /* through page_next */
-	struct block *blocks2;  /* blocks whose second part lies here, through page2_next */
-	uint64_t granules;      /* any block depends on these bytes */
-	uint64_t page;          /* its index in code_pages */
-	struct code_page *next; /* through all since the last flush */
+	uint32_t blocks;   /* meta offset of the first, through page_next */
+	uint32_t blocks2;  /* blocks whose second part lies here, through page2_next */
+	uint64_t granules; /* any block depends on these bytes */
+	uint32_t page;     /* its index in code_pages */
+	uint32_t next;     /* free ones: index of the next */
 };
 
 /*
@@ -210,26 +222,31 @@ struct soft_engine {
 	/* code cache */
 	int code_fd;
 	uint8_t *code_rw, *code_rx;
+	unsigned region;                /* the one that is being filled */
 	uint32_t hot_next, cold_next;   /* cache offsets */
-	uint32_t hot_start, cold_start; /* behind the thunks */
+	uint32_t hot_end, cold_end;     /* of the region */
+	uint32_t hot_start, cold_start; /* of the first region, behind the thunks */
 	uint32_t thunk_enter, thunk_exit, thunk_exit_flags, thunk_stale;
 	uint32_t desc_host_fault;
-	bool flush_wanted;
+	bool flush_wanted, region_wanted;
 
-	/* metadata, bump-allocated, reset with the code cache */
+	/* metadata, bump-allocated, reset with the code */
 	uint8_t *meta;
-	uint32_t meta_next;
-	struct block **hash;
-	uint32_t cross_links;  /* meta offset of the first exit */
-	struct block **by_hot; /* blocks in order of hot code */
-	uint32_t by_hot_count, by_hot_max;
+	uint32_t meta_next, meta_end;
+	uint32_t *hash;       /* meta offsets of blocks */
+	uint32_t cross_links; /* meta offset of the first exit */
+	/* Meta offsets of a region's blocks in order of hot code, and how many */
+	uint32_t (*by_hot)[REGION_BLOCKS];
+	uint32_t by_hot_count[CODE_REGIONS];
 	struct trampoline *trampolines;
 	uint32_t trampoline_count, trampoline_max;
 	struct tramp_cache_entry *tramp_cache;
 
 	/* one entry per page of RAM, in memfd order */
-	struct code_page **code_pages;
-	struct code_page *watched; /* all of them: a page can be watched without having a block */
+	uint32_t *code_pages; /* index in code_page_pool, 0: no code */
+	/* All of them: a page can be watched without having a block. Never as many as pages of RAM. */
+	struct code_page *code_page_pool;
+	uint32_t code_page_next, code_page_free;
 	/* TLB entries through which each page of RAM may be written: see note_writer() in mmu.c */
 	struct page_writers *writers;
 	struct dma_ring dma;
@@ -277,8 +294,24 @@ static inline uint16_t flags_ax_mask(uint32_t f)
 
 /* ---- block.c: fast C ---- */
 
-/* Room in the metadata, or NULL when that is full. */
+/* Room in the metadata, or NULL when the region's is full. */
 void *meta_alloc(struct soft_engine *e, size_t size);
+
+/* Has the region room for @bytes of hot, and of cold, code and one more block? */
+static inline bool code_room(const struct soft_engine *e, uint32_t bytes)
+{
+	return e->hot_end - e->hot_next >= bytes && e->cold_end - e->cold_next >= bytes &&
+	       e->by_hot_count[e->region] < REGION_BLOCKS;
+}
+
+/* Its code ends at @hot_next and @cold_next: there the next block's begins. */
+static inline void code_commit(struct soft_engine *e, const struct block *b, uint32_t hot_next,
+			       uint32_t cold_next)
+{
+	e->by_hot[e->region][e->by_hot_count[e->region]++] = meta_off(e, b);
+	e->hot_next = (hot_next + 15) & ~15u;
+	e->cold_next = (cold_next + 7) & ~7u;
+}
 
 /* The 64-byte granules of a page that bytes [@from, @to) of it lie in. */
 static inline uint64_t granules(unsigned from, unsigned to)
@@ -303,15 +336,13 @@ void block_unlink_cross(struct soft_engine *e);
 /* Does RAM page @index have code in it? */
 static inline bool page_has_code(const struct soft_engine *e, int64_t index)
 {
-	return e->code_pages[index] != NULL;
+	return e->code_pages[index] != 0;
 }
 /*
  * [@phys, @phys + @len), within one page, is about to change: drops the blocks
  * that depend on it. True when @current was among them.
  */
 bool block_invalidate(struct soft_engine *e, uint64_t phys, unsigned len, const struct block *current);
-/* A page's mark for guest_wrote(), to be set before its bytes are read. */
-void page_mark(struct soft_engine *e, uint64_t page, bool code);
 /* For guest_memory_watch(): notes the page and makes the vCPU come to dma_drain(). */
 void dma_written(void *engine, uint64_t page);
 static inline bool dma_pending(struct soft_engine *e)
@@ -322,6 +353,10 @@ static inline bool dma_pending(struct soft_engine *e)
 }
 /* Drops the blocks of pages that devices have written. Sets vcpu.current_stale and flush_wanted. */
 void dma_drain(struct soft_vcpu *v);
+/* Makes writes to RAM page @page known: from now on it counts as code. */
+void page_watch(struct soft_engine *e, uint32_t page);
+/* Goes over to the next region, which is emptied first. Only while no vCPU is inside translated code. */
+void block_next_region(struct soft_engine *e);
 /* Empties the cache. Only while no vCPU is inside translated code. */
 void block_flush_all(struct soft_engine *e);
 /* The block whose hot code holds @host_pc (an offset), and the map entry; NULL if none. */
@@ -365,6 +400,8 @@ uint8_t *mmu_resolve(struct soft_vcpu *v, uint64_t lin, unsigned size, unsigned 
 void mmu_protect_page(struct soft_vcpu *v, int64_t index);
 
 /* ---- dispatch.c ---- */
+/* Forgets host code in [@from, @to), cache offsets. */
+void jc_forget_code(struct soft_vcpu *v, uint32_t from, uint32_t to);
 void jc_flush(struct soft_vcpu *v, enum tlb_view view);
 void jc_flush_local(struct soft_vcpu *v);
 

@@ -35,6 +35,21 @@ void jc_flush(struct soft_vcpu *v, enum tlb_view view)
 	v->jc_nonglobal[view] = false;
 }
 
+void jc_forget_code(struct soft_vcpu *v, uint32_t from, uint32_t to)
+{
+	uint64_t first = (uint64_t)(uintptr_t)v->c.engine->code_rx + from;
+
+	for (unsigned view = 0; view < VIEW_COUNT; view++) {
+		struct jump_cache *jc = &v->jc[view];
+
+		if (!v->jc_log_count[view])
+			continue;
+		for (unsigned i = 0; i < JC_SIZE; i++)
+			if (jc->host[i] - first < to - from)
+				jc->tag[i] = jc_none(i);
+	}
+}
+
 void jc_flush_local(struct soft_vcpu *v)
 {
 	for (unsigned i = 0; i < VIEW_COUNT; i++)
@@ -155,24 +170,16 @@ static void deliver_fault(struct soft_vcpu *v)
 
 /* ---- finding code ---- */
 
-/* Makes room in the tables of the page, and makes writes to it visible to us. */
-static bool watch_page(struct soft_vcpu *v, uint64_t phys)
+/* Makes writes to the page visible to us. */
+static void watch_page(struct soft_vcpu *v, uint64_t phys)
 {
 	struct soft_engine *e = v->c.engine;
 	int64_t page = ram_page(e, phys);
-	struct code_page *p;
 
-	if (e->code_pages[page])
-		return true;
-	p = meta_alloc(e, sizeof(*p));
-	if (!p)
-		return false;
-	*p = (struct code_page){ .page = (uint64_t)page, .next = e->watched };
-	e->watched = p;
-	e->code_pages[page] = p;
-	page_mark(e, (uint64_t)page, true);
+	if (page_has_code(e, page))
+		return;
+	page_watch(e, (uint32_t)page);
 	mmu_protect_page(v, page);
-	return true;
 }
 
 static struct block *make_block(struct soft_vcpu *v, uint64_t phys, uint32_t mode, bool absolute,
@@ -183,18 +190,19 @@ static struct block *make_block(struct soft_vcpu *v, uint64_t phys, uint32_t mod
 
 	*need_second = false;
 	for (unsigned tries = 0; tries < 2 && !b; tries++) {
-		if (watch_page(v, phys) && (phys2 == ~0ull || watch_page(v, phys2))) {
-			fpu_park(&v->c);
-			b = translate(e, phys, mode, absolute, page_va, phys2, need_second);
-			fpu_unpark(&v->c);
-			if (b) {
-				block_insert(e, b);
-				return b;
-			}
-			if (*need_second)
-				return NULL;
+		watch_page(v, phys);
+		if (phys2 != ~0ull)
+			watch_page(v, phys2);
+		fpu_park(&v->c);
+		b = translate(e, phys, mode, absolute, page_va, phys2, need_second);
+		fpu_unpark(&v->c);
+		if (b) {
+			block_insert(e, b);
+			return b;
 		}
-		block_flush_all(e);
+		if (*need_second)
+			return NULL;
+		block_next_region(e);
 	}
 	return NULL;
 }
@@ -258,8 +266,12 @@ static void clean_up(struct soft_vcpu *v)
 	if (dma_pending(e))
 		dma_drain(v);
 	if (e->flush_wanted) {
-		e->flush_wanted = false;
+		e->flush_wanted = e->region_wanted = false;
 		block_flush_all(e);
+	}
+	if (e->region_wanted) {
+		e->region_wanted = false;
+		block_next_region(e);
 	}
 }
 
@@ -512,11 +524,11 @@ static enum after access_slow(struct soft_vcpu *v, const struct block *b, const 
 	v->leave_behind = false;
 trampoline:
 	if (!store_trampoline(v, d, pc)) {
-		/* No room: start the instruction again in an empty cache, as if nothing had been. */
+		/* No room: start the instruction again in an empty region, as if nothing had been. */
 		c->s.rip = block_rip(v, b, d->off);
 		c->s.int_shadow |= v->shadow_step;
 		v->faulted = true;
-		e->flush_wanted = true;
+		e->region_wanted = true;
 		return DISPATCH;
 	}
 	return RESUME;

@@ -165,11 +165,12 @@ static void soft_print_stats(struct engine *engine, FILE *out)
 		" instructions), invalidated %" PRIu64 ", links %" PRIu64 "\n",
 		s->translated_blocks, s->translated_insns, s->invalidations, s->links);
 	fprintf(out,
-		"lguest: soft engine: code cache %u of %u KiB (hot %u, cold %u), tables %u KiB, flushes %" PRIu64
-		"\n",
-		(e->hot_next + e->cold_next - CODE_HOT_SIZE) / 1024, CODE_CACHE_SIZE / 1024,
-		e->hot_next / 1024, (e->cold_next - CODE_HOT_SIZE) / 1024, e->meta_next / 1024,
-		s->code_flushes);
+		"lguest: soft engine: code cache of %u KiB and %u of tables, in %u regions; region %u has hot %u of %u, cold %u of %u, "
+		"tables %u of %u KiB; regions emptied %" PRIu64 "\n",
+		CODE_CACHE_SIZE / 1024, META_SIZE / 1024, CODE_REGIONS, e->region,
+		(e->hot_next - e->region * REGION_HOT) / 1024, REGION_HOT / 1024,
+		(e->cold_next - CODE_HOT_SIZE - e->region * REGION_COLD) / 1024, REGION_COLD / 1024,
+		(e->meta_next - e->region * REGION_META) / 1024, REGION_META / 1024, s->code_flushes);
 	fprintf(out, "lguest: soft engine: exits by reason:");
 	for (unsigned i = 0; i < DESC_KINDS; i++)
 		fprintf(out, " %s %" PRIu64, desc_names[i], s->exits[i]);
@@ -206,6 +207,8 @@ static void soft_destroy(struct engine *engine)
 		munmap(e->meta, META_SIZE);
 	if (e->code_pages)
 		munmap(e->code_pages, pages * sizeof(*e->code_pages));
+	if (e->code_page_pool)
+		munmap(e->code_page_pool, (pages + 1) * sizeof(*e->code_page_pool));
 	if (e->writers)
 		munmap(e->writers, pages * sizeof(*e->writers));
 	free(e->hash);
@@ -259,20 +262,19 @@ static struct engine *soft_create(const struct engine_config *cfg)
 		.print_stats = soft_print_stats,
 		.destroy = soft_destroy,
 	};
-	e->by_hot_max = 1u << 20;
 	e->trampoline_max = 1u << 14;
 	e->hash = calloc(BLOCK_HASH_SIZE, sizeof(*e->hash));
-	e->by_hot = calloc(e->by_hot_max, sizeof(*e->by_hot));
+	e->by_hot = calloc(CODE_REGIONS, sizeof(*e->by_hot));
 	e->trampolines = calloc(e->trampoline_max, sizeof(*e->trampolines));
 	e->tramp_cache = calloc(TRAMP_CACHE_SIZE, sizeof(*e->tramp_cache));
 	e->meta = reserve(META_SIZE);
 	e->code_pages = reserve(pages * sizeof(*e->code_pages));
+	e->code_page_pool = reserve((pages + 1) * sizeof(*e->code_page_pool));
 	e->writers = reserve(pages * sizeof(*e->writers));
 	e->translator = translator_create(e);
 	if (!e->hash || !e->by_hot || !e->trampolines || !e->tramp_cache || !e->meta || !e->code_pages ||
-	    !e->writers || !e->translator || !map_code_cache(e))
+	    !e->code_page_pool || !e->writers || !e->translator || !map_code_cache(e))
 		goto fail;
-	e->meta_next = 64; /* offset 0 means none */
 	if (cfg->perf_map) {
 		snprintf(path, sizeof(path), "/tmp/perf-%d.map", getpid());
 		e->perf_map = fopen(path, "w");
@@ -283,6 +285,7 @@ static struct engine *soft_create(const struct engine_config *cfg)
 		}
 	}
 	thunks_create(e);
+	block_flush_all(e);
 	return &e->e;
 
 fail:

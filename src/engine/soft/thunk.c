@@ -111,6 +111,4 @@ void thunks_create(struct soft_engine *e)
 
 	e->hot_start = (here(e, &o) + 63) & ~63u;
 	e->cold_start = ((uint32_t)(c.p - e->code_rw) + 63) & ~63u;
-	e->hot_next = e->hot_start;
-	e->cold_next = e->cold_start;
 }

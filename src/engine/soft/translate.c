@@ -462,8 +462,7 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 	unsigned last_end;
 
 	*need_second = false;
-	if (e->hot_next + BLOCK_MAX_HOST > CODE_HOT_SIZE || e->cold_next + BLOCK_MAX_HOST > CODE_CACHE_SIZE ||
-	    e->by_hot_count == e->by_hot_max)
+	if (!code_room(e, BLOCK_MAX_HOST))
 		return NULL;
 	b = meta_alloc(e, sizeof(*b));
 	if (!b)
@@ -511,10 +510,8 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 		abort(); /* BLOCK_MAX_HOST is too small for BLOCK_MAX_INSNS: a bug */
 	if (x.meta_full)
 		return NULL;
-	b->hot_len = cache_off(&x, x.hot.p) - b->hot;
-	e->hot_next = (cache_off(&x, x.hot.p) + 15) & ~15u;
-	e->cold_next = (cache_off(&x, x.cold.p) + 7) & ~7u;
-	e->by_hot[e->by_hot_count++] = b;
+	b->hot_len = (uint16_t)(cache_off(&x, x.hot.p) - b->hot);
+	code_commit(e, b, cache_off(&x, x.hot.p), cache_off(&x, x.cold.p));
 	if (e->perf_map)
 		fprintf(e->perf_map, "%lx %x guest_%s_%lx_%x\n",
 			(unsigned long)(uintptr_t)(e->code_rx + b->hot), b->hot_len,
@@ -536,9 +533,9 @@ uint32_t trampoline_make(struct soft_engine *e, const struct desc *site)
 	uint32_t start = e->cold_next;
 	struct desc *d;
 
-	if (start + 512 + site->access.op_len > CODE_CACHE_SIZE || e->trampoline_count == e->trampoline_max)
+	if (start + 512 + site->access.op_len > e->cold_end || e->trampoline_count == e->trampoline_max)
 		return 0;
-	x.cold = (struct emitter){ e->code_rw + start, e->code_rw + CODE_CACHE_SIZE, false };
+	x.cold = (struct emitter){ e->code_rw + start, e->code_rw + e->cold_end, false };
 	/* What a trampoline copies is position independent: register moves, gs: slots and the store. */
 	ebytes(&x.cold, e->code_rw + site->access.resume, site->access.op_len);
 	/* mov r9d, descriptor; jmp exit thunk that keeps the flags */
