@@ -88,7 +88,10 @@ static void raise_irq(void *opaque, unsigned irq)
 {
 	struct machine *m = opaque;
 
-	lguest_raise_irq(&m->lguest, irq);
+	if (m->engine->vcpu_raise)
+		m->engine->vcpu_raise(m->vcpu[0].vcpu, irq);
+	else
+		lguest_raise_irq(&m->lguest, irq);
 }
 
 /* ---- what the engine asks of us ---- */
@@ -183,6 +186,20 @@ static void bus_trap(void *machine, unsigned cpu, struct x86_state *s, const str
 		vcpu_set_timer(m, cpu, after);
 }
 
+static void bus_notify(void *machine, unsigned cpu, uint32_t value)
+{
+	struct machine *m = machine;
+
+	lguest_notify(&m->lguest, value);
+}
+
+static void bus_ended(void *machine, unsigned cpu, bool restart, const char *reason)
+{
+	struct machine *m = machine;
+
+	lguest_ended(&m->lguest, restart, reason);
+}
+
 static struct vcpu_bus lguest_vcpu_bus(struct machine *m)
 {
 	return (struct vcpu_bus){
@@ -201,6 +218,8 @@ static struct vcpu_bus lguest_vcpu_bus(struct machine *m)
 		.halt = bus_halt,
 		.trap = bus_trap,
 		.enter = bus_enter,
+		.notify = bus_notify,
+		.ended = bus_ended,
 		.gdt = m->lguest.s.gdt,
 		.gdt_entries = LG_GDT_ENTRIES,
 	};

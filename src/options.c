@@ -80,7 +80,7 @@ static const struct option_desc option_table[] = {
 	{ GROUP_DEVICES, OPTION_RNG, 'r', "rng", NULL, NULL, 0, "a source of random numbers" },
 	{ GROUP_GUEST, OPTION_CHOICE, 0, "platform", "pc|lguest", "pc", offsetof(struct config, platform),
 	  "what is around the CPU: a PC, or what old lguest kernels expect" },
-	{ GROUP_ENGINE, OPTION_CHOICE, 0, "engine", "auto|soft", "auto", offsetof(struct config, engine),
+	{ GROUP_ENGINE, OPTION_CHOICE, 0, "engine", "auto|soft|lguest", "auto", offsetof(struct config, engine),
 	  "how the guest's instructions are executed" },
 	{ GROUP_ENGINE, OPTION_SET, 0, "perf-map", NULL, "off", offsetof(struct config, perf_map),
 	  "write /tmp/perf-PID.map, which names translated code for perf(1)" },

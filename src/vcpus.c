@@ -7,16 +7,26 @@
  */
 #include "machine_internal.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <x86intrin.h>
 
 #include "cpu/state.h"
 #include "engine/engine.h"
 
-static const struct engine_ops *const engines[] = { &engine_soft };
+#define KICK_AGAIN_NS 50000000
+
+/* The first one is --engine=auto. */
+static const struct engine_ops *const engines[] = {
+#ifdef LGUEST_SOFT_ENGINE
+	&engine_soft,
+#endif
+	&engine_lguest,
+};
 
 void vcpu_kick(struct machine *m, unsigned cpu)
 {
@@ -98,12 +108,28 @@ bool vcpus_start(struct machine *m)
 	return true;
 }
 
+/* A kick may have come when it was too early for the engine to notice: again, until it has an effect. */
+static void join(struct machine *m, unsigned cpu)
+{
+	struct timespec soon;
+
+	do {
+		clock_gettime(CLOCK_REALTIME, &soon);
+		soon.tv_nsec += KICK_AGAIN_NS;
+		if (soon.tv_nsec >= 1000000000) {
+			soon.tv_nsec -= 1000000000;
+			soon.tv_sec++;
+		}
+		vcpu_kick(m, cpu);
+	} while (pthread_timedjoin_np(m->vcpu[cpu].thread, NULL, &soon) == ETIMEDOUT);
+}
+
 void vcpus_join(struct machine *m)
 {
 	console_stop(&m->console, true);
 	for (unsigned i = 0; i < m->vcpus; i++)
 		if (m->vcpu[i].started)
-			pthread_join(m->vcpu[i].thread, NULL);
+			join(m, i);
 	console_stop(&m->console, false);
 }
 
@@ -132,6 +158,11 @@ bool vcpus_create(struct machine *m, const struct x86_state *state)
 		fprintf(stderr, "lguest: --engine=%s: there is no such engine (try auto)\n", m->cfg->engine);
 		return false;
 	}
+	if (ops == &engine_lguest && m->platform != &machine_lguest) {
+		fprintf(stderr,
+			"lguest: --engine=lguest runs guests of the lguest platform only (add --platform=lguest)\n");
+		return false;
+	}
 	m->engine = ops->create(&cfg);
 	if (!m->engine)
 		return false;
@@ -140,10 +171,8 @@ bool vcpus_create(struct machine *m, const struct x86_state *state)
 
 		*v = (struct machine_vcpu){ .machine = m, .index = i };
 		v->vcpu = m->engine->vcpu_create(m->engine, i, &bus, &m->cpuid);
-		if (!v->vcpu) {
-			fprintf(stderr, "lguest: cannot create virtual CPU %u\n", i);
+		if (!v->vcpu)
 			return false;
-		}
 		m->engine->vcpu_set_state(v->vcpu, state);
 	}
 	return true;

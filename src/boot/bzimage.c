@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "boot/codecs.h"
 #include "boot/job.h"
 
 #define HDR_OFFSET 0x1f1u
@@ -175,7 +176,7 @@ int boot_load_bzimage(struct boot_job *job, const struct boot_file *f)
 	if (error)
 		return error;
 	job->cmdline_max = job->hdr.cmdline_size;
-	if (job->in->host_decompress && has_payload(&job->hdr))
+	if (job->in->host_decompress && boot_has_codecs() && has_payload(&job->hdr))
 		return load_payload(job, f, &bz);
 	return load_stub(job, f, &bz);
 }

@@ -13,6 +13,7 @@
  * are what real crystals are off, too.
  */
 #include "cpu/cpuid.h"
+#include "scale.h"
 
 #include <cpuid.h>
 #include <linux/perf_event.h>
@@ -77,7 +78,7 @@ static uint64_t khz_from_perf(void)
 	if (p != MAP_FAILED) {
 		/* ns = ticks * mult >> shift */
 		if (p->cap_user_time && p->time_mult)
-			khz = (uint64_t)(((__uint128_t)1000000 << p->time_shift) / p->time_mult);
+			khz = scale(1000000, 1ull << p->time_shift, p->time_mult);
 		munmap(p, (size_t)page);
 	}
 	close(fd);
@@ -116,7 +117,7 @@ static uint64_t khz_from_clock(void)
 	do
 		b = moment_now();
 	while (b.ns - a.ns < CALIBRATION_NS);
-	return (uint64_t)((__uint128_t)(b.tsc - a.tsc) * 1000000 / (b.ns - a.ns));
+	return scale(b.tsc - a.tsc, 1000000, b.ns - a.ns);
 }
 
 uint32_t tsc_frequency_khz(void)

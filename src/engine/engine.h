@@ -98,6 +98,13 @@ struct vcpu_bus {
 	void (*enter)(void *machine, unsigned cpu, struct x86_state *s);
 	const uint64_t *gdt;
 	unsigned gdt_entries;
+
+	/*
+	 * For engines that do the lguest ABI themselves: the guest made a NOTIFY with
+	 * @value that nobody else got; the guest asks for a restart, or is dead for @reason.
+	 */
+	void (*notify)(void *machine, unsigned cpu, uint32_t value);
+	void (*ended)(void *machine, unsigned cpu, bool restart, const char *reason);
 };
 
 enum vcpu_exit {
@@ -123,7 +130,7 @@ struct engine_ops {
 	struct engine *(*create)(const struct engine_config *cfg);
 };
 
-extern const struct engine_ops engine_soft;
+extern const struct engine_ops engine_soft, engine_lguest;
 
 /*
  * The first member of each engine's own struct. vcpu_create: @bus is copied;
@@ -131,6 +138,7 @@ extern const struct engine_ops engine_soft;
  */
 struct engine {
 	const struct engine_ops *ops;
+	/* NULL after printing one line. */
 	struct vcpu *(*vcpu_create)(struct engine *e, unsigned index, const struct vcpu_bus *bus,
 				    const struct cpuid_table *cpuid);
 	void (*vcpu_destroy)(struct vcpu *v);
@@ -143,7 +151,16 @@ struct engine {
 	 */
 	void (*vcpu_flush_page)(struct vcpu *v, uint64_t lin);
 	void (*vcpu_flush_tlb)(struct vcpu *v);
-	/* Makes vcpu_run() call service() soon. Any thread, any signal handler. */
+	/*
+	 * Only engines that do the lguest ABI themselves have these (else NULL): raises
+	 * virtual interrupt @irq; counts NOTIFYs with @value in @eventfd from now on. 0 or -errno.
+	 */
+	int (*vcpu_raise)(struct vcpu *v, unsigned irq);
+	int (*vcpu_route_notify)(struct vcpu *v, uint32_t value, int eventfd);
+	/*
+	 * Makes vcpu_run() call service() soon. Any thread, any signal handler. May
+	 * come too early to be noticed in engine_lguest: repeat it when it matters.
+	 */
 	void (*vcpu_kick)(struct vcpu *v);
 	void (*print_stats)(struct engine *e, FILE *out);
 	void (*destroy)(struct engine *e);

@@ -13,6 +13,8 @@
 #include <unistd.h>
 #include <x86intrin.h>
 
+#include "scale.h"
+
 #ifndef sigev_notify_thread_id
 #define sigev_notify_thread_id _sigev_un._tid
 #endif
@@ -76,9 +78,10 @@ void host_timer_destroy(struct host_timer *t)
 uint64_t host_tsc_to_ns(uint32_t tsc_khz, uint64_t now, uint64_t deadline)
 {
 	uint64_t left = deadline > now ? deadline - now : 0;
-	unsigned __int128 ns = ((unsigned __int128)left * 1000000 + tsc_khz - 1) / tsc_khz;
+	uint64_t ns = scale(left, 1000000, tsc_khz);
 
-	return ns < MAX_SLEEP_NS ? (uint64_t)ns : MAX_SLEEP_NS;
+	/* Rounded up: a sleep must not end too early. */
+	return ns < MAX_SLEEP_NS ? ns + (left != 0) : MAX_SLEEP_NS;
 }
 
 void host_timer_set(struct host_timer *t, uint64_t deadline)

@@ -7,6 +7,7 @@
  */
 #include "platform/lapic_timer.h"
 #include "platform/lapic.h"
+#include "scale.h"
 
 /*
  * A periodic timer fires at most this often, whatever the guest asks for:
@@ -30,9 +31,7 @@ static unsigned divider(const struct lapic *l)
 
 static uint64_t count_to_tsc(const struct lapic *l, uint64_t count)
 {
-	unsigned __int128 t = (unsigned __int128)count * divider(l) * l->tsc_khz;
-
-	return (uint64_t)(t / LAPIC_BUS_KHZ);
+	return scale(count * divider(l), l->tsc_khz, LAPIC_BUS_KHZ);
 }
 
 static uint64_t period(const struct lapic *l)
@@ -91,7 +90,7 @@ uint32_t lapic_timer_count(const struct lapic *l, uint64_t now)
 	} else {
 		left = l->s.timer_expires - now;
 	}
-	count = (uint64_t)((unsigned __int128)left * LAPIC_BUS_KHZ / l->tsc_khz / divider(l));
+	count = scale(left, LAPIC_BUS_KHZ, l->tsc_khz) / divider(l);
 	return count < l->s.tmict ? (uint32_t)count : l->s.tmict;
 }
 

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "memory.h"
+#include "scale.h"
 
 #define NS_PER_SECOND 1000000000ull
 
@@ -53,7 +54,7 @@ struct pvclock_scale pvclock_make_scale(uint32_t tsc_khz)
 uint64_t pvclock_to_ns(struct pvclock_scale s, uint64_t tsc)
 {
 	tsc = s.shift < 0 ? tsc >> -s.shift : tsc << s.shift;
-	return (uint64_t)((unsigned __int128)tsc * s.mul >> 32);
+	return scale(tsc, s.mul, 1ull << 32);
 }
 
 /* Copies @len bytes of @info behind its version, with the version odd meanwhile. */

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "engine/soft/event.h"
+#include "engine/soft/fpu.h"
 #include "engine/soft/mmu.h"
 #include "engine/soft/segment.h"
 #include "engine/soft/sysop.h"

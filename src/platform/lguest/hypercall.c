@@ -92,10 +92,26 @@ static unsigned copy_text(const struct lguest *lg, uint32_t addr, char *to, unsi
 	return n;
 }
 
+#define CRASH "CRASH: "
+
+void lguest_ended(struct lguest *lg, bool restart, const char *reason)
+{
+	enum lguest_end how = LGUEST_DIED;
+
+	lg->s.dead = true;
+	if (restart)
+		how = LGUEST_RESTART;
+	else if (strcmp(reason, CRASH "Power down") == 0)
+		how = LGUEST_POWER_OFF;
+	else if (strncmp(reason, CRASH, strlen(CRASH)) == 0)
+		how = LGUEST_PANIC;
+	lg->host->end(lg->opaque, how, reason);
+}
+
 static void shut_down(struct lguest *lg, uint32_t addr, uint32_t how)
 {
-	char reason[LGUEST_REASON_MAX] = "CRASH: ";
-	char *text = reason + strlen(reason);
+	char reason[LGUEST_REASON_MAX] = CRASH;
+	char *text = reason + strlen(CRASH);
 
 	/* A guest that restarts need not say why: 3.12 passes the "physical address" of a null pointer. */
 	if (how != LG_SHUTDOWN_RESTART && !lguest_range(lg, addr, 1)) {
@@ -107,13 +123,7 @@ static void shut_down(struct lguest *lg, uint32_t addr, uint32_t how)
 	for (char *c = text; *c; c++)
 		if (*c < ' ')
 			*c = ' ';
-	lg->s.dead = true;
-	if (how == LG_SHUTDOWN_RESTART)
-		lg->host->end(lg->opaque, LGUEST_RESTART, reason);
-	else if (how == LG_SHUTDOWN_POWEROFF && strcmp(text, "Power down") == 0)
-		lg->host->end(lg->opaque, LGUEST_POWER_OFF, reason);
-	else
-		lg->host->end(lg->opaque, LGUEST_PANIC, reason);
+	lguest_ended(lg, how == LG_SHUTDOWN_RESTART, reason);
 }
 
 /* ---- page tables: the engine uses the guest's own, so these are checks and flushes ---- */
@@ -264,12 +274,10 @@ static void set_clockevent(struct lguest *lg, uint32_t ns)
 }
 
 /* What an address means is decided by where it lies. */
-static void notify(struct lguest *lg, uint32_t addr)
+void lguest_notify(struct lguest *lg, uint32_t addr)
 {
 	char text[1024];
 
-	if (!addr)
-		return;
 	if (addr >= lg->limit) {
 		lguest_kill(lg, "bad notification address %#x", addr);
 	} else if (addr >= lg->ram) {
@@ -306,7 +314,10 @@ static void execute(struct lguest *lg, struct x86_state *s, const struct call *c
 	case LG_SET_PTE: set_pte(lg, arg[1], arg[2]); break;
 	case LG_SET_PGD: set_pgd(lg, arg[0], arg[1]); break;
 	case LG_LOAD_TLS: load_tls(lg, arg[0]); break;
-	case LG_NOTIFY: notify(lg, arg[0]); break;
+	case LG_NOTIFY:
+		if (arg[0])
+			lguest_notify(lg, arg[0]);
+		break;
 	case LG_LOAD_GDT_ENTRY: load_gdt_entry(lg, arg[0], arg[1], arg[2]); break;
 	default: lguest_kill(lg, "bad hypercall %u", call->number);
 	}

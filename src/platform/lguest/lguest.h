@@ -121,6 +121,13 @@ bool lguest_wakes(struct lguest *lg);
 /* An access outside of everything that the guest has, which its page tables led to. */
 void lguest_bad_address(struct lguest *lg, uint64_t addr);
 
+/*
+ * For engines that make hypercalls themselves, all but these: NOTIFY with @addr, which is
+ * not 0; and the end, with @reason as SHUTDOWN or the engine gave it.
+ */
+void lguest_notify(struct lguest *lg, uint32_t addr);
+void lguest_ended(struct lguest *lg, bool restart, const char *reason);
+
 /* Any thread: virtual interrupt @irq (1..31) is pending. */
 void lguest_raise_irq(struct lguest *lg, unsigned irq);
 
