@@ -69,7 +69,7 @@ static void pop(struct greedy *g)
 
 	if (g->count == HELD)
 		return;
-	*chain = (struct virtq_chain){ .iov = g->iov[g->count], .capacity = dice(g, 4) ? VIRTQ_MAX_SIZE : 8 };
+	*chain = (struct virtq_chain){ .iov = g->iov[g->count], .capacity = dice(g, 4) ? VIRTQ_MAX_SIZE : 3 };
 	if (virtio_pop(&g->dev, 0, chain) <= 0)
 		return;
 	check(g, chain);
