@@ -423,6 +423,12 @@ int main(int argc, char **argv)
 	for (int i = 2; i < argc; i++) {
 		cfg.no_reboot |= strcmp(argv[i], "--no-reboot") == 0;
 		cfg.verbose |= strcmp(argv[i], "--verbose") == 0;
+		if (strcmp(argv[i], "--escape=ctrl-a") == 0)
+			cfg.escape = ESCAPE_CTRL_A;
+		if (strcmp(argv[i], "--escape=interrupts") == 0)
+			cfg.escape = ESCAPE_INTERRUPTS;
+		if (strcmp(argv[i], "--escape=none") == 0)
+			cfg.escape = ESCAPE_NONE;
 	}
 	return machine_run(&cfg);
 }

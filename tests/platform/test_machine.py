@@ -20,11 +20,14 @@ import time
 import unittest
 
 FAKE = None
+END_OF_INPUT = b"lguest: standard input has ended (the guest goes on without input)\n"
 POWER_OFF, HOST, PANIC, RESET, TRIPLE, KILLED = 0, 2, 3, 4, 5, 6
 
 
-def run(*args, stdin=b"", timeout=30):
-    return subprocess.run([FAKE, *args], input=stdin, capture_output=True, timeout=timeout)
+def run(*args, stdin=None, timeout=30):
+    """Without @stdin: /dev/null."""
+    source = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
+    return subprocess.run([FAKE, *args], capture_output=True, timeout=timeout, **source)
 
 
 class Terminal:
@@ -33,7 +36,10 @@ class Terminal:
     def __init__(self, *args):
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            os.execv(FAKE, [FAKE, *args])
+            try:
+                os.execv(FAKE, [FAKE, *args])
+            finally:
+                os._exit(127)
         self.out = bytearray()
 
     def modes(self):
@@ -87,7 +93,8 @@ class Outcomes(unittest.TestCase):
 
     def test_power_off(self):
         p = run("echo", stdin=b"q")
-        self.assertEqual((p.returncode, p.stderr), (POWER_OFF, b""))
+        self.assertEqual(p.returncode, POWER_OFF)
+        self.assertIn(p.stderr, (b"", END_OF_INPUT))  # whatever comes first
         self.assertEqual(p.stdout, b"ready\r\nq\r\nbye\r\n")
 
     def test_panic(self):
@@ -198,7 +205,8 @@ class Output(unittest.TestCase):
         os.read(p.stdout.fileno(), 1000)
         p.stdout.close()
         self.addCleanup(p.stderr.close)
-        self.assertEqual(p.wait(20), POWER_OFF)
+        # To its end, but whoever asks for the status learns that output was lost.
+        self.assertEqual(p.wait(20), HOST)
         self.assertRegex(p.stderr.read().decode(), r"^lguest: standard output: Broken pipe.*\n$")
 
     def test_socket(self):
@@ -246,14 +254,22 @@ class Input(unittest.TestCase):
             p = subprocess.run([FAKE, "count"], stdin=f, capture_output=True, timeout=30)
         self.assertEqual(p.stdout, self.expect(data))
 
-    def test_end_of_input_is_not_the_end(self):
-        p = subprocess.Popen([FAKE, "spin"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                             stderr=subprocess.DEVNULL)
+    def check_end_of_input(self, stdin, warning):
+        p = subprocess.Popen([FAKE, "spin"], stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.assertEqual(p.stdout.readline(), b"spinning\r\n")
-        time.sleep(0.3)
+        if stdin == subprocess.PIPE:
+            p.stdin.close()
+            p.stdin = None
+        time.sleep(0.5)
         self.assertIsNone(p.poll())
         p.kill()
-        p.communicate()
+        self.assertEqual(p.communicate()[1], warning)
+
+    def test_end_of_input_is_not_the_end(self):
+        self.check_end_of_input(subprocess.PIPE, END_OF_INPUT)
+
+    def test_no_warning_for_the_null_device(self):
+        self.check_end_of_input(subprocess.DEVNULL, b"")
 
     def test_control_characters_in_a_pipe_are_data(self):
         data = b"\x03\x03\x03\x01x\x01\x01" + b"." * 10
@@ -261,8 +277,8 @@ class Input(unittest.TestCase):
 
 
 class OnATerminal(unittest.TestCase):
-    def start(self, scenario="echo", first=b"ready\r\n"):
-        t = Terminal(scenario)
+    def start(self, scenario="echo", first=b"ready\r\n", options=()):
+        t = Terminal(scenario, *options)
         self.addCleanup(t.close)
         t.read_until(first)
         return t
@@ -306,6 +322,28 @@ class OnATerminal(unittest.TestCase):
         self.assertEqual(t.wait(), KILLED)
         self.check_restored(t)
         self.assertIn(b"lguest: ended by the user", t.out)
+
+    def check_no_escape(self, escape, typed, shown):
+        t = self.start(options=["--escape=" + escape])
+        t.write(typed)
+        t.read_until(shown)
+        t.write(b"q")
+        self.assertEqual(t.wait(), POWER_OFF)
+        self.check_restored(t)
+
+    def check_escape(self, escape, typed):
+        t = self.start(options=["--escape=" + escape])
+        t.write(typed)
+        self.assertEqual(t.wait(), KILLED)
+        self.check_restored(t)
+
+    def test_escapes_can_be_switched_off(self):
+        self.check_no_escape("none", b"\x03\x03\x03\x03\x01x\x01\x01", b"^C^C^C^C^Ax^A^A")
+        self.check_no_escape("ctrl-a", b"\x03\x03\x03\x03", b"^C^C^C^C")
+        self.check_no_escape("interrupts", b"\x01x\x01\x01", b"^Ax^A^A")
+        self.check_escape("ctrl-a", b"\x01x")
+        self.check_escape("interrupts", b"\x03\x03\x03")
+        self.check_escape("both", b"\x01x")
 
     def test_signal(self):
         t = self.start()
