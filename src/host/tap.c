@@ -272,7 +272,8 @@ static bool open_device(struct opening *o)
 		return true;
 	if (errno == ENOENT || errno == ENODEV || errno == ENXIO)
 		return fail(o, "/dev/net/tun: %s (load the tun module: modprobe tun)", strerror(errno));
-	return fail(o, "/dev/net/tun: %s (chmod 666 /dev/net/tun, as root, or use --net=user)", strerror(errno));
+	return fail(o, "/dev/net/tun: %s (chmod 666 /dev/net/tun, as root, or use --net=user)",
+		    strerror(errno));
 }
 
 /* TUNSETIFF would create what does not exist, were we root. */

@@ -44,12 +44,21 @@ static void on_warn(void *opaque, const char *line)
 
 /* ---- what the driver causes ---- */
 
+static void fill_config(struct virtio_net *n, const uint8_t mac[6])
+{
+	struct virtio_net_config config = { .status = VIRTIO_NET_S_LINK_UP,
+					    .max_virtqueue_pairs = 1,
+					    .mtu = n->net->mtu };
+
+	memcpy(config.mac, mac, sizeof(config.mac));
+	memcpy(n->dev.config, &config, n->dev.config_len);
+}
+
 static void reset_state(struct virtio_net *n)
 {
-	const struct virtio_net_config *config = (const void *)n->dev.config;
-
 	memset(&n->s, 0, sizeof(n->s));
-	memcpy(n->s.mac, config->mac, sizeof(n->s.mac));
+	memcpy(n->s.mac, n->mac, sizeof(n->s.mac));
+	fill_config(n, n->mac);
 	/* 5.1.6.5.1.1: all of it, until the driver says what it wants. */
 	n->s.promiscuous = true;
 }
@@ -78,6 +87,7 @@ static void net_stop(struct virtio_device *dev)
 	n->net->ops->stop(n->net);
 	n->tx.blocked = false;
 	net_rx_reset(n);
+	reset_state(n);
 }
 
 static void net_notify(struct virtio_device *dev, unsigned queue)
@@ -90,13 +100,14 @@ static void net_notify(struct virtio_device *dev, unsigned queue)
 	}
 }
 
-/* Drivers from before version 1 store their address right there (5.1.4.3). */
+/* Drivers from before version 1 store their address right there (5.1.4.3); no others write anything. */
 static void net_config_written(struct virtio_device *dev, unsigned offset, unsigned size)
 {
 	struct virtio_net *n = to_net(dev);
 
-	if (!virtio_has(dev, VIRTIO_F_VERSION_1))
+	if (dev->running && !virtio_has(dev, VIRTIO_F_VERSION_1))
 		memcpy(n->s.mac, dev->config, sizeof(n->s.mac));
+	fill_config(n, n->s.mac);
 }
 
 static void net_destroy(struct virtio_device *dev)
@@ -143,7 +154,6 @@ struct virtio_device *net_create(const struct net_config *cfg, unsigned index, c
 				     .done = on_done,
 				     .warn = on_warn,
 				     .opaque = n };
-	struct virtio_net_config config = { .status = VIRTIO_NET_S_LINK_UP, .max_virtqueue_pairs = 1 };
 	uint64_t features = BIT(VIRTIO_NET_F_MAC) | BIT(VIRTIO_NET_F_STATUS) | BIT(VIRTIO_NET_F_MTU) |
 			    BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_NET_F_CTRL_VQ) |
 			    BIT(VIRTIO_NET_F_CTRL_RX) | BIT(VIRTIO_NET_F_CTRL_MAC_ADDR) |
@@ -163,13 +173,11 @@ struct virtio_device *net_create(const struct net_config *cfg, unsigned index, c
 	}
 	snprintf(name, sizeof(name), "net%u", index);
 	virtio_init(&n->dev, &net_ops, env, name, features | n->net->features,
-		    offsetof(struct virtio_net_config, mtu) + sizeof(config.mtu), NET_QUEUE_SIZE);
+		    offsetof(struct virtio_net_config, mtu) + sizeof(uint16_t), NET_QUEUE_SIZE);
 	if (cfg->has_mac)
-		memcpy(config.mac, cfg->mac, sizeof(config.mac));
+		memcpy(n->mac, cfg->mac, sizeof(n->mac));
 	else
-		network_default_mac(n->net, index, config.mac);
-	config.mtu = n->net->mtu;
-	memcpy(n->dev.config, &config, n->dev.config_len);
+		network_default_mac(n->net, index, n->mac);
 	reset_state(n);
 	return &n->dev;
 }

@@ -37,7 +37,7 @@ struct net_mac_table {
 
 /* What the driver has set through the control queue: all that a snapshot needs beside struct virtio_state. */
 struct net_state {
-	uint8_t mac[6]; /* in use; that of the configuration after a reset */
+	uint8_t mac[6]; /* in use; after a reset its own */
 	bool promiscuous, all_multicast;
 	struct net_mac_table unicast, multicast;
 	uint64_t offloads; /* of the receiving side, as features; less than negotiated, perhaps */
@@ -78,6 +78,7 @@ struct net_tx {
 struct virtio_net {
 	struct virtio_device dev;
 	struct network *net;
+	uint8_t mac[6];  /* its own */
 	unsigned header; /* bytes before each frame in the guest's buffers: 10 or 12 */
 	bool mergeable;
 	struct net_state s;

@@ -243,6 +243,7 @@ static void test_config(void **state)
 	/* No driver of version 1 changes it (5.1.4.2). */
 	virtio_config_write(d.dev, 0, 1, 0x77);
 	assert_memory_equal(card()->s.mac, our_mac, 6);
+	assert_int_equal(virtio_config_read(d.dev, 0, 1), our_mac[0]);
 	end();
 }
 
@@ -320,6 +321,11 @@ static void test_legacy(void **state)
 	check_received(&fake.waiting[0], &at, 1, 10);
 	virtio_config_write(d.dev, 5, 1, 0x77);
 	assert_int_equal(card()->s.mac[5], 0x77);
+	assert_int_equal(virtio_config_read(d.dev, 5, 1), 0x77);
+	virtio_config_write(d.dev, 6, 1, 0x77);
+	assert_int_equal(virtio_config_read(d.dev, 6, 1), VIRTIO_NET_S_LINK_UP);
+	virtio_reset(d.dev);
+	assert_int_not_equal(virtio_config_read(d.dev, 5, 1), 0x77);
 	end();
 }
 
