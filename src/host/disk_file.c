@@ -11,8 +11,10 @@
  *
  * "As long as they are fast": a write may have to wait when the host has too
  * many dirty pages, and there is no asking beforehand on most file systems. So
- * the clock decides. A write that took longer than SLOW_NS sends those of
- * the next moments the other way, and a batch gets BATCH_NS of the vCPU's time.
+ * the clock decides. One that took longer than SLOW_NS makes us watch the
+ * following ones: if another one is slow because it slept (and not because
+ * somebody else had the processor), those of the next moments go the other way.
+ * And a batch gets no more than BATCH_BYTES worth of the vCPU's time.
  *
  * Opening, locking and measuring files is in disk_open.c.
  */
@@ -23,14 +25,16 @@
 #include <linux/falloc.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "virtio/queue.h"
 
-#define SLOW_NS     2000000ull  /* a write that took longer had to wait for something */
-#define AVOID_NS    50000000ull /* for how long writes go the other way then */
-#define BATCH_NS    1000000ull  /* of the vCPU's time for requests between two kick() */
+#define SLOW_NS     2000000ull   /* a write that took longer had to wait for something */
+#define WATCHED     64           /* writes after a slow one */
+#define AVOID_NS    100000000ull /* for how long writes go the other way */
+#define BATCH_BYTES (4u << 20)   /* between two kick(): about 300 us */
 #define BOUNCE_MAX  (1u << 20)
 #define ZEROES      (64u << 10)
 #define ZERO_PIECES 16
@@ -342,22 +346,40 @@ static bool write_now(struct file_disk *d, struct disk_request *req, uint64_t *p
 	return (uint64_t)n == req->length;
 }
 
+/* How often this thread has slept so far. */
+static long sleeps(void)
+{
+	struct rusage usage;
+
+	return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nvcsw : 0;
+}
+
+static bool write_timed(struct file_disk *d, struct disk_request *req, uint64_t *progress)
+{
+	uint64_t begin = now_ns(), end;
+	bool watch = d->watched > 0, done;
+	long slept = watch ? sleeps() : 0;
+
+	if (begin < d->avoid_until)
+		return false;
+	done = write_now(d, req, progress);
+	end = now_ns();
+	if (watch)
+		d->watched--;
+	if (end - begin <= SLOW_NS)
+		return done;
+	if (watch && sleeps() != slept)
+		d->avoid_until = end + AVOID_NS;
+	d->watched = WATCHED;
+	return done;
+}
+
 static bool try_now(struct file_disk *d, struct disk_request *req, uint64_t *progress)
 {
-	uint64_t begin, spent;
-	bool done;
-
-	if (d->direct || d->batch_ns > BATCH_NS || (req->op != DISK_READ && req->op != DISK_WRITE))
+	if (d->direct || (req->op != DISK_READ && req->op != DISK_WRITE) || d->batch >= BATCH_BYTES)
 		return false;
-	begin = now_ns();
-	if (req->op == DISK_WRITE && begin < d->avoid_until)
-		return false;
-	done = req->op == DISK_READ ? read_now(d, req, progress) : write_now(d, req, progress);
-	spent = now_ns() - begin;
-	d->batch_ns += spent;
-	if (req->op == DISK_WRITE && spent > SLOW_NS)
-		d->avoid_until = begin + spent + AVOID_NS;
-	return done;
+	d->batch += req->length;
+	return req->op == DISK_READ ? read_now(d, req, progress) : write_timed(d, req, progress);
 }
 
 static void file_submit(struct disk *disk, struct disk_request *req)
@@ -375,7 +397,7 @@ static void file_kick(struct disk *disk)
 {
 	struct file_disk *d = (struct file_disk *)disk;
 
-	d->batch_ns = 0;
+	d->batch = 0;
 	d->aio->ops->kick(d->aio);
 	if (d->slow)
 		d->slow->ops->kick(d->slow);

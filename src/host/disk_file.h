@@ -30,8 +30,9 @@ struct file_disk {
 
 	/* Counts changes, and how many of them a flush has covered. */
 	uint64_t writes, flushed;
-	uint64_t batch_ns;    /* spent inside submit() since the last kick() */
+	uint64_t batch;       /* bytes asked for inside submit() since the last kick() */
 	uint64_t avoid_until; /* CLOCK_MONOTONIC: no writes inside submit() before */
+	unsigned watched;     /* writes to be watched more closely */
 	int zero_mode[2];     /* enum zero_mode to begin with, without and with @unmap */
 	uint8_t *zeroes;      /* owned, NULL until needed */
 };
