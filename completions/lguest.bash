@@ -22,7 +22,7 @@ _lguest()
 		word=${COMP_WORDS[i]}
 		if ((words == 0)); then
 			case $word in
-			-i | --initrd | --engine)
+			-i | --initrd | --engine | --escape | --platform | -b | --block | --net | -t | --tunnet)
 				[[ ${COMP_WORDS[i + 1]-} == "=" ]] && ((i++))
 				((i++))
 				continue
@@ -35,19 +35,35 @@ _lguest()
 
 	if ((words == 0)); then
 		case $value in
-		-i | --initrd)
+		-i | --initrd | -b | --block)
 			compopt -o filenames 2>/dev/null
 			mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 			return
 			;;
 		--engine)
-			mapfile -t COMPREPLY < <(compgen -W "auto soft" -- "$cur")
+			mapfile -t COMPREPLY < <(compgen -W "auto soft lguest" -- "$cur")
+			return
+			;;
+		--escape)
+			mapfile -t COMPREPLY < <(compgen -W "both ctrl-a interrupts none" -- "$cur")
+			return
+			;;
+		--platform)
+			mapfile -t COMPREPLY < <(compgen -W "pc lguest" -- "$cur")
+			return
+			;;
+		--net)
+			mapfile -t COMPREPLY < <(compgen -W "user tap:" -- "$cur")
+			return
+			;;
+		-t | --tunnet)
+			mapfile -t COMPREPLY < <(compgen -W "192.168.19.1 bridge:" -- "$cur")
 			return
 			;;
 		esac
 		if [[ $cur == -* ]]; then
-			mapfile -t COMPREPLY < <(compgen -W "-i --initrd= --no-reboot --no-host-decompress \
-				--engine= --perf-map -v --verbose -h --help -V --version" -- "$cur")
+			mapfile -t COMPREPLY < <(compgen -W "-i --initrd= --no-reboot --no-host-decompress --escape= --platform= \
+				-b --block= --net= -t --tunnet= -r --rng --engine= --perf-map -v --verbose -h --help -V --version" -- "$cur")
 			[[ ${COMPREPLY[0]-} == *= ]] && compopt -o nospace 2>/dev/null
 		else
 			mapfile -t COMPREPLY < <(compgen -W "256 512 1G 2G 4G" -- "$cur")
@@ -56,7 +72,7 @@ _lguest()
 		compopt -o filenames 2>/dev/null
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 	else
-		mapfile -t COMPREPLY < <(compgen -W "console=ttyS0 panic=-1 quiet nokaslr" -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W "console=ttyS0 console=hvc0 root=/dev/vda panic=-1 quiet nokaslr" -- "$cur")
 	fi
 }
 complete -F _lguest lguest

@@ -287,7 +287,7 @@ static bool forward(struct value *v, struct net_config *cfg, struct word w)
 
 	if (cfg->forwards == NET_MAX_FORWARDS)
 		return bad(v, "too many forwardings (at most %d)", NET_MAX_FORWARDS);
-	*f = (struct net_forward){ .udp = skip(&w, "udp:") };
+	f->udp = skip(&w, "udp:");
 	if (!f->udp && !skip(&w, "tcp:"))
 		return bad(v, "hostfwd: neither tcp nor udp (write hostfwd=tcp:127.0.0.1:8080-:80)");
 	if (!host_address(v, f, &w))

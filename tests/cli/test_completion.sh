@@ -35,7 +35,15 @@ offers()
 offers "--engine=" --en
 offers "--no-reboot --no-host-decompress" --no
 offers "soft" --engine = so
-offers "auto soft" --engine =
+offers "auto soft lguest" --engine =
+offers "pc" --platform = p
+offers "both ctrl-a interrupts none" --escape =
+offers "--block=" --bl
+offers "initrd.gz" --block = ini
+offers "initrd.gz" -b ini
+offers "user" --net = u
+offers "bridge:" -t b
+offers "512" -b initrd.gz --net = user --rng 5
 offers "auto" --engine a
 offers "initrd.gz" --initrd = in
 offers "initrd.gz" -i in
@@ -45,7 +53,7 @@ offers "512" -v --initrd = initrd.gz 5
 offers "vmlinuz-1" 512 vm
 offers "vmlinuz-1" --engine = soft 512 vm
 offers "vmlinuz-1" -i initrd.gz 512 vm
-offers "console=ttyS0" 512 vmlinuz-1 con
+offers "console=ttyS0 console=hvc0" 512 vmlinuz-1 con
 offers "" 512 vmlinuz-1 --en
 
 if command -v zsh >/dev/null; then

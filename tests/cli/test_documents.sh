@@ -35,7 +35,7 @@ sed -nE 's/^\.It (Fl .*)/\1/p' "$top/lguest.1" | grep -oE 'Fl [^ ]+' | sed 's/Fl
 	_lguest
 	printf '%s\n' "${COMPREPLY[@]%=}"
 ) | words bash
-grep -oE -- "['{,]--?[a-zA-Z][a-z-]*" <(sed "s/'(-[^']*)'//" "$top/completions/_lguest") | grep -oE -- '--?[a-zA-Z-]+' | words zsh
+grep -oE -- "['{,*]--?[a-zA-Z][a-z-]*" <(sed "s/'(-[^']*)'//" "$top/completions/_lguest") | grep -oE -- '--?[a-zA-Z-]+' | words zsh
 
 for other in man bash zsh; do
 	if ! diff -u --label help --label "$other" "$dir/help" "$dir/$other"; then

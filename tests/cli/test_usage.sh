@@ -40,6 +40,18 @@ expect 1 0 1 '^lguest: --nope: unknown option' --nope 512 kernel
 expect 1 0 1 'did you mean --initrd' --initr=x 512 kernel
 expect 2 0 1 '^lguest: .*/no/such/kernel' 512 /no/such/kernel
 expect 2 0 1 '^lguest: .*/no/such/initrd|^lguest: .*README' --initrd=/no/such/initrd 512 "$2/README.md"
+expect 1 0 1 '^lguest: --block=x,rw: ' --block=x,rw 512 kernel
+expect 1 0 1 '^lguest: --net=usr: ' --net=usr 512 kernel
+expect 1 0 1 '^lguest: --tunnet=1.2.3: ' --tunnet=1.2.3 512 kernel
+# What the host does not have is found before the guest runs: one line that names the option.
+truncate -s 1M "$dir/disk"
+expect 2 0 1 '^lguest: --block=/no/such/disk: No such file' --block=/no/such/disk 512 "$2/README.md"
+expect 2 0 1 '^lguest: --block=.*directory' --block="$dir" 512 "$2/README.md"
+expect 2 0 1 '^lguest: --block=.*already|^lguest: --block=.*lock' --block="$dir/disk" --block="$dir/disk" 512 "$2/README.md"
+expect 2 0 1 '^lguest: --block=nbd\+unix:' --block="nbd+unix:///?socket=$dir/none" 512 "$2/README.md"
+expect 2 0 1 '^lguest: --net=tap:' --net=tap:lguest-none 512 "$2/README.md"
+expect 2 0 1 '^lguest: --tunnet=bridge:' --tunnet=bridge:lguest-none 512 "$2/README.md"
+expect 2 0 1 '^lguest: --net=user' --net=user,hostfwd=tcp:192.0.2.77:80-:80 512 "$2/README.md"
 
 # The full disk
 "$lguest" --help >/dev/full 2>"$dir/err"
