@@ -63,7 +63,7 @@ static void explain_open(const char *path, bool writable, int error, char *err, 
 	if (error == ENOENT)
 		remedy = " (truncate -s 10G makes an empty image)";
 	else if (error == EBUSY)
-		remedy = " (mounted, or part of another device; use ,ro or ,cow)";
+		remedy = " (mounted, or in use by another program; use ,ro or ,cow)";
 	else if (writable && (error == EACCES || error == EPERM || error == EROFS))
 		remedy = " for writing (use ,ro or ,cow)";
 	snprintf(err, errlen, "%s: %s%s", path, strerror(error), remedy);
