@@ -199,6 +199,16 @@ static void on_room(void *opaque)
 	virtio_unlock(&vc->dev);
 }
 
+/* Lock held. */
+static void settle(struct virtio_console *vc)
+{
+	vc->settled = true;
+	receive(vc);
+	vc->silent = false;
+	vc->told = now_ns();
+	virtio_flush(&vc->dev, TRANSMIT);
+}
+
 static void on_timer(void *opaque, uint32_t events)
 {
 	struct virtio_console *vc = opaque;
@@ -206,14 +216,17 @@ static void on_timer(void *opaque, uint32_t events)
 
 	virtio_lock(&vc->dev);
 	/* Not when stop() has taken back the timer meanwhile. */
-	if (read(vc->timer.fd, &expirations, sizeof(expirations)) > 0 && vc->dev.running) {
-		vc->settled = true;
-		receive(vc);
-		vc->silent = false;
-		vc->told = now_ns();
-		virtio_flush(&vc->dev, TRANSMIT);
-	}
+	if (read(vc->timer.fd, &expirations, sizeof(expirations)) > 0 && vc->dev.running)
+		settle(vc);
 	virtio_unlock(&vc->dev);
+}
+
+void virtio_console_settle(struct virtio_device *dev)
+{
+	virtio_lock(dev);
+	if (dev->running)
+		settle(of(dev));
+	virtio_unlock(dev);
 }
 
 /* 5.3.4; little-endian like us. */

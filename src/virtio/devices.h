@@ -26,5 +26,7 @@ struct virtio_device *virtio_rng_create(unsigned index, const struct virtio_env 
 /* @console is the machine's terminal, which outlives the device. */
 struct virtio_device *virtio_console_create(struct console *console, const struct virtio_env *env, char *err,
 					    size_t errlen);
+/* For tests, which cannot wait: the driver has had the time that it gets before the first input. */
+void virtio_console_settle(struct virtio_device *dev);
 
 #endif

@@ -89,7 +89,10 @@ static void from_host(struct fuzz *f)
 			if (read(t->out[0], bytes, sizeof(bytes)) <= 0)
 				break;
 		break;
-	case 3: console_flush(&t->console); break;
+	case 3:
+		console_flush(&t->console);
+		virtio_console_settle(f->d.dev);
+		break;
 	}
 	eventloop_run_once(&f->d.loop, 0);
 }
