@@ -6,9 +6,8 @@
  * (the block goes on behind conditional jumps that are not taken), flag
  * liveness backwards, and emission. A block looks like this:
  *
- *	mov	r10, r11		only when entered through the jump cache,
- *	and	r10, -4096		with the linear address in R11
- *	mov	gs:[vbase], r10
+ *	and	r11, -4096		only when entered through the jump cache,
+ *	mov	gs:[vbase], r11		with the linear address in R11
  *	cmp	gs:[exit_request], 0	direct entry
  *	jne	poll stub
  *	...				entry for forward exits of the same page
@@ -20,7 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define PROLOGUE_LEN 19
+#define PROLOGUE_LEN 16
 
 struct translator *translator_create(struct soft_engine *e)
 {
@@ -380,12 +379,11 @@ static void emit_entry(struct xlat *x)
 	x->o = o;
 	x->in = NULL;
 	if (!x->absolute) {
-		emit_mov(o, SCRATCH1, SCRATCH0);
-		e8(o, 0x49); /* and r10, -4096 */
+		e8(o, 0x49); /* and r11, -4096 */
 		e8(o, 0x81);
-		e8(o, 0xe2);
+		e8(o, 0xe3);
 		e32(o, (uint32_t)-4096);
-		emit_store(o, SCRATCH1, VOFF(vbase));
+		emit_store(o, SCRATCH0, VOFF(vbase));
 	}
 	x->o = &x->cold;
 	stub = cache_off(x, x->cold.p);

@@ -152,6 +152,7 @@ struct xlat {
 	uint32_t mem_valid;  /* ... in vcpu.c.aflags */
 	unsigned n;
 	unsigned r9_group; /* the group whose addend R9 holds, or 0 */
+	int32_t rsp_due;   /* what has still to be added to RSP: see emit_stack_adjust() */
 
 	struct insn *in;     /* the instruction being emitted */
 	unsigned access_seg; /* segment of the address in R11: #SS or #GP */
@@ -227,7 +228,7 @@ struct access {
 };
 /* Does access @which of the instruction belong to a group? */
 bool is_grouped(const struct xlat *x, unsigned which);
-/* ... and is not the first there? */
+/* ... and is not the first there, so that it cannot fail? */
 bool is_member(const struct xlat *x, const struct insn *in, unsigned which);
 /*
  * The host address of an access that does, made of guest registers, R9 and R11;

@@ -303,11 +303,40 @@ static void emit_stack_address(struct xlat *x, int32_t disp, unsigned size, bool
 	emit_segment(x, SEG_SS, size, write);
 }
 
-/* sp += @disp, flags untouched */
+/*
+ * Does the next instruction push or pop without fail, and without another look
+ * at RSP? Then nobody sees RSP before it is right again.
+ */
+static bool can_defer(const struct xlat *x)
+{
+	const struct insn *next = x->in + 1;
+
+	if (next >= x->t->insns + x->n || !is_member(x, next, ACCESS_STACK))
+		return false;
+	switch ((enum insn_class)next->class) {
+	case CLASS_PUSH:
+	case CLASS_POP:
+		return next->ops[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		       gpr_number(next->ops[0].reg.value) != REG_RSP;
+	case CLASS_CALL:
+	case CLASS_RET: return true;
+	default: return false;
+	}
+}
+
+/* sp += @disp, flags untouched. A series of pushes or pops in one group does it once, at its end. */
 static void emit_stack_adjust(struct xlat *x, int32_t disp)
 {
 	unsigned sw = stack_width(x);
 
+	disp += x->rsp_due;
+	x->rsp_due = 0;
+	if (is_grouped(x, ACCESS_STACK) && can_defer(x)) {
+		x->rsp_due = disp;
+		return;
+	}
+	if (!disp)
+		return;
 	if (sw == 2)
 		e8(x->o, 0x66);
 	emit_lea(x->o, sw == 8, REG_RSP, REG_RSP, disp);
@@ -362,7 +391,7 @@ static void emit_load_target(struct xlat *x, unsigned size, const struct address
 static void emit_stack_access(struct xlat *x, int32_t disp, unsigned size, bool write, struct address *a)
 {
 	if (is_grouped(x, ACCESS_STACK)) {
-		emit_grouped(x, ACCESS_STACK, &(struct access){ REG_RSP, disp, size, write }, a);
+		emit_grouped(x, ACCESS_STACK, &(struct access){ REG_RSP, disp + x->rsp_due, size, write }, a);
 		return;
 	}
 	flags_clobber(x, x->in->live_in);
