@@ -22,11 +22,20 @@ void *meta_alloc(struct soft_engine *e, size_t size)
 	return p;
 }
 
-static uint32_t hash_key(uint64_t phys, uint32_t mode)
+static uint64_t hash_key(uint64_t phys, uint32_t mode)
 {
-	uint64_t h = (phys ^ ((uint64_t)mode << 40) ^ mode) * 0x9e3779b97f4a7c15ull;
+	return (phys ^ ((uint64_t)mode << 40) ^ mode) * 0x9e3779b97f4a7c15ull;
+}
 
-	return (uint32_t)(h >> (64 - BLOCK_HASH_BITS));
+static uint32_t *hash_bucket(const struct soft_engine *e, uint64_t key)
+{
+	return e->hash[key >> (64 - HASH_BUCKET_BITS)];
+}
+
+/* The part of a slot that comes from the key; never 0 with a block's offset. */
+static uint32_t hash_tag(uint64_t key)
+{
+	return (uint32_t)(key >> 16) << HASH_OFF_BITS;
 }
 
 static struct block *block_of(const struct soft_engine *e, uint32_t off)
@@ -37,9 +46,16 @@ static struct block *block_of(const struct soft_engine *e, uint32_t off)
 struct block *block_find(struct soft_engine *e, uint64_t phys, uint32_t mode, bool absolute, uint64_t page_va,
 			 uint64_t phys2)
 {
-	struct block *b;
+	uint64_t key = hash_key(phys, mode);
+	const uint32_t *slot = hash_bucket(e, key);
+	uint32_t tag = hash_tag(key);
 
-	for (b = block_of(e, e->hash[hash_key(phys, mode)]); b; b = block_of(e, b->hash_next)) {
+	for (unsigned i = 0; i < HASH_BUCKET && slot[i]; i++) {
+		struct block *b;
+
+		if ((slot[i] ^ tag) >> HASH_OFF_BITS)
+			continue;
+		b = meta_at(e, (slot[i] ^ tag) << 3);
 		if (b->phys == phys && b->mode == mode && b->absolute == absolute &&
 		    (!absolute || b->page_va == page_va) &&
 		    (phys2 == ~0ull || b->phys2 == ~0ull || b->phys2 == phys2))
@@ -48,29 +64,26 @@ struct block *block_find(struct soft_engine *e, uint64_t phys, uint32_t mode, bo
 	return NULL;
 }
 
+static void hash_remove(struct soft_engine *e, const struct block *b)
+{
+	uint64_t key = hash_key(b->phys, b->mode);
+	uint32_t *slot = hash_bucket(e, key), mine = hash_tag(key) | meta_off(e, b) >> 3;
+	unsigned at = HASH_BUCKET, n;
+
+	for (n = 0; n < HASH_BUCKET && slot[n]; n++)
+		if (slot[n] == mine)
+			at = n;
+	if (at == HASH_BUCKET)
+		return;
+	slot[at] = slot[n - 1];
+	slot[n - 1] = 0;
+}
+
 static struct code_page *code_page(struct soft_engine *e, uint64_t phys)
 {
 	int64_t i = ram_page(e, phys);
 
 	return i < 0 || !e->code_pages[i] ? NULL : &e->code_page_pool[e->code_pages[i]];
-}
-
-void block_insert(struct soft_engine *e, struct block *b)
-{
-	uint32_t h = hash_key(b->phys, b->mode), self = meta_off(e, b);
-	struct code_page *p = code_page(e, b->phys);
-
-	b->hash_next = e->hash[h];
-	e->hash[h] = self;
-	b->page_next = p->blocks;
-	p->blocks = self;
-	p->granules |= b->dep;
-	if (b->phys2 != ~0ull) {
-		p = code_page(e, b->phys2);
-		b->page2_next = p->blocks2;
-		p->blocks2 = self;
-		p->granules |= b->dep2;
-	}
 }
 
 static void patch_rel32(struct soft_engine *e, uint32_t at, uint32_t target)
@@ -151,21 +164,13 @@ static void remove_from(struct soft_engine *e, uint32_t *list, uint32_t off, boo
 	}
 }
 
-/* Nobody finds the block any more, but by jump caches. */
+/* Nobody finds the block any more, but by jump caches and in the lists of its pages. */
 static void unlink_block(struct soft_engine *e, struct block *b)
 {
-	uint32_t *h = &e->hash[hash_key(b->phys, b->mode)], self = meta_off(e, b);
-
-	while (*h && *h != self)
-		h = &block_of(e, *h)->hash_next;
-	if (*h)
-		*h = b->hash_next;
+	hash_remove(e, b);
 	b->invalid = true;
 	while (b->incoming)
 		unlink_exit(e, exit_at(e, b->incoming));
-	remove_from(e, &code_page(e, b->phys)->blocks, self, false);
-	if (b->phys2 != ~0ull)
-		remove_from(e, &code_page(e, b->phys2)->blocks2, self, true);
 }
 
 static void drop_block(struct soft_engine *e, struct block *b)
@@ -174,6 +179,9 @@ static void drop_block(struct soft_engine *e, struct block *b)
 	uint32_t rel = e->thunk_stale - (b->hot + 5);
 
 	unlink_block(e, b);
+	remove_from(e, &code_page(e, b->phys)->blocks, meta_off(e, b), false);
+	if (b->phys2 != ~0ull)
+		remove_from(e, &code_page(e, b->phys2)->blocks2, meta_off(e, b), true);
 	/*
 	 * Jump caches may still lead here, with the target in R11: let them run
 	 * into a jump to the dispatcher. Nobody resumes in these five bytes.
@@ -181,6 +189,32 @@ static void drop_block(struct soft_engine *e, struct block *b)
 	hot[0] = 0xe9;
 	for (unsigned i = 0; i < 4; i++)
 		hot[1 + i] = (uint8_t)(rel >> (8 * i));
+}
+
+void block_insert(struct soft_engine *e, struct block *b)
+{
+	uint64_t key = hash_key(b->phys, b->mode);
+	uint32_t *slot = hash_bucket(e, key), self = meta_off(e, b);
+	struct code_page *p = code_page(e, b->phys);
+	unsigned n = 0;
+
+	while (n < HASH_BUCKET && slot[n])
+		n++;
+	if (n == HASH_BUCKET) {
+		/* Hardly ever: somebody has to go. */
+		drop_block(e, meta_at(e, (slot[0] & ((1u << HASH_OFF_BITS) - 1)) << 3));
+		n--;
+	}
+	slot[n] = hash_tag(key) | self >> 3;
+	b->page_next = p->blocks;
+	p->blocks = self;
+	p->granules |= b->dep;
+	if (b->phys2 != ~0ull) {
+		p = code_page(e, b->phys2);
+		b->page2_next = p->blocks2;
+		p->blocks2 = self;
+		p->granules |= b->dep2;
+	}
 }
 
 /* The page's mark for guest_wrote(). */
@@ -317,6 +351,30 @@ static void forget_cross_links(struct soft_engine *e, uint32_t from, uint32_t to
 	}
 }
 
+/* Takes all invalid blocks from the lists of a page: once for each region that is emptied. */
+static void page_sweep(struct soft_engine *e, uint64_t phys)
+{
+	struct code_page *p = code_page(e, phys);
+
+	if (!p || p->next == e->emptied)
+		return;
+	p->next = e->emptied;
+	for (unsigned second = 0; second < 2; second++) {
+		uint32_t *list = second ? &p->blocks2 : &p->blocks;
+
+		while (*list) {
+			struct block *b = meta_at(e, *list);
+			uint32_t *next = second ? &b->page2_next : &b->page_next;
+
+			if (b->invalid)
+				*list = *next;
+			else
+				list = next;
+		}
+	}
+	page_forget(e, phys);
+}
+
 void block_next_region(struct soft_engine *e)
 {
 	unsigned region = (e->region + 1) % CODE_REGIONS;
@@ -329,12 +387,16 @@ void block_next_region(struct soft_engine *e)
 		/* Also those of blocks that are invalid already. */
 		for (struct block_exit *x = exit_at(e, b->exits); x; x = exit_at(e, x->sibling))
 			unlink_exit(e, x);
-		if (b->invalid)
-			continue;
-		unlink_block(e, b);
-		page_forget(e, b->phys);
+		if (!b->invalid)
+			unlink_block(e, b);
+	}
+	e->emptied++;
+	for (uint32_t i = 0; i < e->by_hot_count[region]; i++) {
+		struct block *b = meta_at(e, e->by_hot[region][i]);
+
+		page_sweep(e, b->phys);
 		if (b->phys2 != ~0ull)
-			page_forget(e, b->phys2);
+			page_sweep(e, b->phys2);
 	}
 	forget_cross_links(e, meta, meta + REGION_META);
 	forget_trampolines(e, cold, cold + REGION_COLD);
@@ -357,8 +419,9 @@ void block_flush_all(struct soft_engine *e)
 	}
 	e->code_page_next = 1;
 	e->code_page_free = 0;
-	for (uint32_t i = 0; i < BLOCK_HASH_SIZE; i++)
-		e->hash[i] = 0;
+	for (uint32_t i = 0; i < 1u << HASH_BUCKET_BITS; i++)
+		for (unsigned j = 0; j < HASH_BUCKET; j++)
+			e->hash[i][j] = 0;
 	e->trampoline_count = 0;
 	for (uint32_t i = 0; i < TRAMP_CACHE_SIZE; i++)
 		e->tramp_cache[i].start = 0;

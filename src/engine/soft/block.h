@@ -31,9 +31,16 @@
 #define CODE_HOT_SIZE (CODE_REGIONS * REGION_HOT)
 #define CODE_CACHE_SIZE \
 	(CODE_HOT_SIZE + CODE_REGIONS * REGION_COLD) /* documented in README.md and lguest.1 */
-#define META_SIZE       (CODE_REGIONS * REGION_META)
-#define BLOCK_HASH_BITS 16
-#define BLOCK_HASH_SIZE (1u << BLOCK_HASH_BITS)
+#define META_SIZE (CODE_REGIONS * REGION_META)
+
+/*
+ * Buckets of a cache line each. A slot holds part of the hash and the block's meta
+ * offset / 8, so that most lookups that find nothing touch nothing else.
+ */
+#define HASH_BUCKET_BITS 13
+#define HASH_BUCKET      16
+#define HASH_OFF_BITS    21
+_Static_assert(META_SIZE >> 3 <= 1u << HASH_OFF_BITS, "a hash slot holds any meta offset");
 
 struct block;
 
@@ -77,7 +84,7 @@ struct block {
 	uint32_t mode;
 	uint32_t hot; /* cache offset */
 	/* Meta offsets of other blocks; 0: none */
-	uint32_t hash_next, page_next, page2_next;
+	uint32_t page_next, page2_next;
 	uint32_t incoming; /* exits linked to it: meta offset of the first */
 	uint32_t exits;    /* its own, through sibling */
 	uint16_t hot_len;
@@ -92,7 +99,8 @@ struct code_page {
 	uint32_t blocks2;  /* blocks whose second part lies here, through page2_next */
 	uint64_t granules; /* any block depends on these bytes */
 	uint32_t page;     /* its index in code_pages */
-	uint32_t next;     /* free ones: index of the next */
+	/* Of a free one: index of the next. Else the number of the last emptying of a region that looked at it. */
+	uint32_t next;
 };
 
 /*
@@ -233,8 +241,9 @@ struct soft_engine {
 	/* metadata, bump-allocated, reset with the code */
 	uint8_t *meta;
 	uint32_t meta_next, meta_end;
-	uint32_t *hash;       /* meta offsets of blocks */
+	uint32_t (*hash)[HASH_BUCKET];
 	uint32_t cross_links; /* meta offset of the first exit */
+	uint32_t emptied;     /* how many regions have been */
 	/* Meta offsets of a region's blocks in order of hot code, and how many */
 	uint32_t (*by_hot)[REGION_BLOCKS];
 	uint32_t by_hot_count[CODE_REGIONS];
@@ -403,6 +412,8 @@ void mmu_protect_page(struct soft_vcpu *v, int64_t index);
 /* Forgets host code in [@from, @to), cache offsets. */
 void jc_forget_code(struct soft_vcpu *v, uint32_t from, uint32_t to);
 void jc_flush(struct soft_vcpu *v, enum tlb_view view);
+/* Forgets what lies in linear page @page and may not be global. */
+void jc_forget_page(struct soft_vcpu *v, uint64_t page);
 void jc_flush_local(struct soft_vcpu *v);
 
 /* ---- string.c ---- */

@@ -50,6 +50,20 @@ void jc_forget_code(struct soft_vcpu *v, uint32_t from, uint32_t to)
 	}
 }
 
+void jc_forget_page(struct soft_vcpu *v, uint64_t page)
+{
+	for (unsigned view = 0; view < VIEW_COUNT; view++) {
+		struct jump_cache *jc = &v->jc[view];
+
+		if (!v->jc_nonglobal[view])
+			continue;
+		for (unsigned i = 0; i < JC_SIZE; i++)
+			/* Also what begins before the page and reaches into it. */
+			if (jc->tag[i] - (page - 14) < PAGE_SIZE + 14)
+				jc->tag[i] = jc_none(i);
+	}
+}
+
 void jc_flush_local(struct soft_vcpu *v)
 {
 	for (unsigned i = 0; i < VIEW_COUNT; i++)

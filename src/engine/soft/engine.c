@@ -263,7 +263,7 @@ static struct engine *soft_create(const struct engine_config *cfg)
 		.destroy = soft_destroy,
 	};
 	e->trampoline_max = 1u << 14;
-	e->hash = calloc(BLOCK_HASH_SIZE, sizeof(*e->hash));
+	e->hash = aligned_alloc(64, sizeof(*e->hash) << HASH_BUCKET_BITS);
 	e->by_hot = calloc(CODE_REGIONS, sizeof(*e->by_hot));
 	e->trampolines = calloc(e->trampoline_max, sizeof(*e->trampolines));
 	e->tramp_cache = calloc(TRAMP_CACHE_SIZE, sizeof(*e->tramp_cache));

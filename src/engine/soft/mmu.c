@@ -60,7 +60,7 @@ static void forget_pages(struct soft_vcpu *v)
 {
 	v->huge_count = 0;
 	for (unsigned half = 0; half < 2; half++) {
-		for (unsigned i = 0; i < 64; i++)
+		for (unsigned i = 0; i < CODE_BLOOM / 64; i++)
 			v->code_bloom[half][i] = 0;
 		for (unsigned i = 0; i < TLB_SIZE / 512 / 64; i++)
 			v->large_bitmap[half][i] = 0;
@@ -174,7 +174,7 @@ static void note_large(struct soft_vcpu *v, const struct walk *w, uint64_t lin)
 
 static unsigned bloom_bit(uint64_t lin)
 {
-	return (uint32_t)((lin >> PAGE_SHIFT) * 0x9e3779b1u) >> 20;
+	return (uint32_t)((lin >> PAGE_SHIFT) * 0x9e3779b1u) >> (32 - CODE_BLOOM_BITS);
 }
 
 void mmu_invlpg(struct soft_cpu *c, uint64_t lin)
@@ -205,7 +205,10 @@ void mmu_invlpg(struct soft_cpu *c, uint64_t lin)
 		return;
 	if (!half) {
 		/* Links between pages, and what is in jump caches for good, lie in the upper half. */
-		jc_flush_local(v);
+		if (large)
+			jc_flush_local(v);
+		else
+			jc_forget_page(v, lin & PAGE_MASK);
 		return;
 	}
 	for (unsigned i = 0; i < VIEW_COUNT; i++)

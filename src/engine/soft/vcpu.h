@@ -73,8 +73,10 @@ struct tlb_log {
 };
 
 /* Recent translations of code pages, for the dispatcher. */
-#define HUGE_PAGES 16
-#define ITLB_SIZE  1024
+#define CODE_BLOOM_BITS 14
+#define CODE_BLOOM      (1u << CODE_BLOOM_BITS)
+#define HUGE_PAGES      16
+#define ITLB_SIZE       1024
 struct itlb_entry {
 	uint64_t tag; /* linear page; 1: none */
 	uint64_t phys;
@@ -145,7 +147,7 @@ struct soft_vcpu {
 	uint64_t tlb_touched[VIEW_COUNT][TLB_SIZE / 512 / 64];
 	unsigned tlb_touched_count;
 	/* Pages (hashed) that jump caches or cross-page links may lead to; [1]: of the upper half of the address space. */
-	uint64_t code_bloom[2][64];
+	uint64_t code_bloom[2][CODE_BLOOM / 64];
 	/* Pages of 4 MiB or 1 GiB in use, by linear address >> 30; more than HUGE_PAGES: not all are here */
 	unsigned huge_count;
 	uint64_t huge_page[HUGE_PAGES];
