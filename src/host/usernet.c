@@ -36,6 +36,7 @@
 #include "config.h"
 #include "host/eventloop.h"
 #include "host/offload.h"
+#include "host/pollset.h"
 
 #define BIT(feature) (1ull << (feature))
 
@@ -48,8 +49,8 @@
 #define LARGE_MSS 16384
 /* Frames that wait for the guest to give buffers; more are lost, as on a wire. */
 #define QUEUE_MAX (1u << 20)
-/* Events taken in at a time. */
-#define ROUND 64
+/* How often the vCPU's thread looks after sockets in one doorbell. */
+#define EAGER 2
 #define NEVER INT64_MAX
 
 struct usernet_frame {
@@ -57,13 +58,6 @@ struct usernet_frame {
 	struct virtio_net_hdr hdr;
 	size_t len;
 	uint8_t data[];
-};
-
-/* What slirp wants to know about one of its descriptors. */
-struct usernet_poll {
-	uint32_t wanted, armed, ready; /* epoll events */
-	uint32_t round;                /* of the last fill() that named it */
-	bool listed;
 };
 
 /* Slirp's only timer: router advertisements. */
@@ -85,12 +79,9 @@ struct usernet {
 	bool writable_due;
 	uint64_t features;
 
-	struct event_source poll_source; /* epoll set of slirp's descriptors, ours */
+	struct pollset set;              /* slirp's descriptors */
+	struct event_source poll_source; /* set.epoll */
 	uint32_t poll_armed;
-	struct usernet_poll *poll; /* by descriptor */
-	int *list;                 /* of descriptors in the set; as long as poll */
-	unsigned polls, listed;
-	uint32_t round;
 	struct event_source timer_source; /* timerfd, ours */
 	int64_t timer_armed;              /* ms, or NEVER */
 	struct usernet_timer *timer;
@@ -123,83 +114,32 @@ static int64_t now_ns(void)
 
 /* ---- the sockets that slirp waits for ---- */
 
-static struct usernet_poll *poll_of(struct usernet *u, int fd)
-{
-	unsigned size = u->polls ? u->polls : 64;
-	struct usernet_poll *poll;
-	int *list;
-
-	if ((unsigned)fd < u->polls)
-		return &u->poll[fd];
-	while (size <= (unsigned)fd)
-		size *= 2;
-	poll = reallocarray(u->poll, size, sizeof(*poll));
-	if (!poll)
-		return NULL;
-	u->poll = poll;
-	list = reallocarray(u->list, size, sizeof(*list));
-	if (!list)
-		return NULL;
-	u->list = list;
-	memset(poll + u->polls, 0, (size - u->polls) * sizeof(*poll));
-	u->polls = size;
-	return &poll[fd];
-}
-
-static void arm_poll(struct usernet *u, int fd, struct usernet_poll *p)
-{
-	struct epoll_event ev = { .events = p->wanted, .data.fd = fd };
-	const int set = u->poll_source.fd;
-
-	if (p->armed == p->wanted)
-		return;
-	/* Errors are reported even to who waits for nothing: out of the set with it. */
-	if (!p->wanted)
-		epoll_ctl(set, EPOLL_CTL_DEL, fd, NULL);
-	else if (epoll_ctl(set, p->armed ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &ev) < 0)
-		epoll_ctl(set, errno == ENOENT ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &ev);
-	p->armed = p->wanted;
-}
-
 static int add_poll(int fd, int events, void *opaque)
 {
 	struct usernet *u = opaque;
-	struct usernet_poll *p = poll_of(u, fd);
+	uint32_t wanted = (events & SLIRP_POLL_IN ? EPOLLIN : 0) | (events & SLIRP_POLL_OUT ? EPOLLOUT : 0) |
+			  (events & SLIRP_POLL_PRI ? EPOLLPRI : 0) |
+			  (events & SLIRP_POLL_ERR ? EPOLLERR : 0) | (events & SLIRP_POLL_HUP ? EPOLLHUP : 0);
 
-	if (!p)
-		return -1;
-	p->wanted = (events & SLIRP_POLL_IN ? EPOLLIN : 0) | (events & SLIRP_POLL_OUT ? EPOLLOUT : 0) |
-		    (events & SLIRP_POLL_PRI ? EPOLLPRI : 0) | (events & SLIRP_POLL_ERR ? EPOLLERR : 0) |
-		    (events & SLIRP_POLL_HUP ? EPOLLHUP : 0);
-	p->round = u->round;
-	p->ready = 0;
-	if (!p->listed) {
-		p->listed = true;
-		u->list[u->listed++] = fd;
-	}
-	arm_poll(u, fd, p);
-	return fd;
+	return pollset_want(&u->set, fd, wanted) ? fd : -1;
 }
 
 static int get_ready(int fd, void *opaque)
 {
 	struct usernet *u = opaque;
-	uint32_t ready = u->poll[fd].ready;
+	uint32_t ready = pollset_ready(&u->set, fd);
 
 	return (ready & EPOLLIN ? SLIRP_POLL_IN : 0) | (ready & EPOLLOUT ? SLIRP_POLL_OUT : 0) |
 	       (ready & EPOLLPRI ? SLIRP_POLL_PRI : 0) | (ready & EPOLLERR ? SLIRP_POLL_ERR : 0) |
 	       (ready & EPOLLHUP ? SLIRP_POLL_HUP : 0);
 }
 
-/* A descriptor is new, or about to be closed, which takes it out of the set. */
+/* A descriptor is new, or about to be closed. */
 static void forget_poll(int fd, void *opaque)
 {
 	struct usernet *u = opaque;
 
-	if (fd < 0 || (unsigned)fd >= u->polls)
-		return;
-	u->poll[fd].wanted = 0;
-	arm_poll(u, fd, &u->poll[fd]);
+	pollset_forget(&u->set, fd);
 }
 
 static void set_timer(struct usernet *u, int64_t due)
@@ -223,23 +163,10 @@ static void set_timer(struct usernet *u, int64_t due)
 static void fill(struct usernet *u)
 {
 	uint32_t timeout = UINT32_MAX;
-	unsigned i = 0;
 
-	u->round++;
+	pollset_begin(&u->set);
 	slirp_pollfds_fill(u->slirp, &timeout, add_poll, u);
-	while (i < u->listed) {
-		int fd = u->list[i];
-		struct usernet_poll *p = &u->poll[fd];
-
-		if (p->round == u->round) {
-			i++;
-			continue;
-		}
-		p->wanted = 0;
-		arm_poll(u, fd, p);
-		p->listed = false;
-		u->list[i] = u->list[--u->listed];
-	}
+	pollset_end(&u->set);
 	if (timeout != UINT32_MAX)
 		set_timer(u, now_ns() / 1000000 + timeout);
 }
@@ -255,24 +182,21 @@ static void arm_sockets(struct usernet *u)
 	eventloop_rearm(u->loop, &u->poll_source, events);
 }
 
-static void take_events(struct usernet *u)
+/* From here on others may wait for what slirp wants. */
+static void settle(struct usernet *u)
 {
-	struct epoll_event ev[ROUND];
-	int n = epoll_wait(u->poll_source.fd, ev, ROUND, 0);
-
-	for (int i = 0; i < n; i++)
-		if ((unsigned)ev[i].data.fd < u->polls)
-			u->poll[ev[i].data.fd].ready = ev[i].events;
+	pollset_arm(&u->set);
+	arm_sockets(u);
 }
 
 /* Lock held. @sockets: look at them, too, not only at the time. */
 static void work(struct usernet *u, bool sockets)
 {
 	if (sockets)
-		take_events(u);
+		pollset_take(&u->set);
 	slirp_pollfds_poll(u->slirp, !sockets, get_ready, u);
 	fill(u);
-	arm_sockets(u);
+	settle(u);
 }
 
 /* What has waited for the guest's buffers. The rest soon, if that was too much for one time. */
@@ -489,9 +413,9 @@ static void end_world(struct usernet *u)
 	if (u->slirp)
 		slirp_cleanup(u->slirp);
 	u->slirp = NULL;
-	for (unsigned i = 0; i < u->listed; i++)
-		u->poll[u->list[i]] = (struct usernet_poll){ 0 };
-	u->listed = 0;
+	/* Closed descriptors have left the set already. */
+	pollset_begin(&u->set);
+	pollset_end(&u->set);
 }
 
 /* False, with a line in @err, when not all of it works. */
@@ -524,6 +448,7 @@ static bool begin_world(struct usernet *u, char *err, size_t errlen)
 	for (unsigned i = 0; ok && i < u->cfg.forwards; i++)
 		ok = forward(u, &u->cfg.forward[i], err, errlen);
 	fill(u);
+	settle(u);
 	return ok;
 }
 
@@ -611,7 +536,16 @@ static void usernet_flush(struct network *net)
 	if (!u->slirp)
 		return;
 	fill(u);
-	arm_sockets(u);
+	/*
+	 * A receiver that has just made room: what comes next is there already,
+	 * most likely, and we are awake, which the event loop's thread is not.
+	 */
+	for (unsigned i = 0; i < EAGER && u->started && u->want_read && !u->first && pollset_peek(&u->set);
+	     i++) {
+		slirp_pollfds_poll(u->slirp, 0, get_ready, u);
+		fill(u);
+	}
+	settle(u);
 }
 
 static void put(const struct iovec *iov, unsigned count, const struct virtio_net_hdr *hdr,
@@ -675,12 +609,9 @@ static void usernet_destroy(struct network *net)
 	drop_queue(u);
 	eventloop_remove(u->loop, &u->poll_source);
 	eventloop_remove(u->loop, &u->timer_source);
-	if (u->poll_source.fd >= 0)
-		close(u->poll_source.fd);
 	if (u->timer_source.fd >= 0)
 		close(u->timer_source.fd);
-	free(u->poll);
-	free(u->list);
+	pollset_destroy(&u->set);
 	free(u);
 }
 
@@ -698,11 +629,10 @@ static const struct network_ops usernet_ops = {
 
 static bool open_sources(struct usernet *u, char *err, size_t errlen)
 {
-	int error = 0;
-
-	u->poll_source.fd = epoll_create1(EPOLL_CLOEXEC);
+	int error = pollset_create(&u->set);
+	u->poll_source.fd = u->set.epoll;
 	u->timer_source.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (u->poll_source.fd < 0 || u->timer_source.fd < 0)
+	if (!error && u->timer_source.fd < 0)
 		error = -errno;
 	if (!error)
 		error = eventloop_add(u->loop, &u->poll_source, 0);
@@ -736,6 +666,7 @@ struct network *usernet_open(const struct net_config *cfg, struct eventloop *loo
 	u->cfg = *cfg;
 	u->last = &u->first;
 	u->timer_armed = NEVER;
+	u->set.epoll = -1;
 	u->poll_source = (struct event_source){ .fd = -1, .ready = on_sockets, .opaque = u };
 	u->timer_source = (struct event_source){ .fd = -1, .ready = on_timer, .opaque = u };
 	if (open_sources(u, err, errlen) && begin_world(u, err, errlen))

@@ -107,9 +107,10 @@ void net_tx_run(struct virtio_net *n)
 			left--;
 		}
 	}
+	if (n->dev.running)
+		n->net->ops->flush(n->net);
 	if (!n->dev.running)
 		return;
-	n->net->ops->flush(n->net);
 	if (!left) {
 		n->tx.blocked = true;
 		n->net->ops->wake(n->net);
