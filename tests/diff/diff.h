@@ -4,7 +4,7 @@
  * soft engine, and everything that the architecture lets a program see is
  * compared.
  *
- *   gen.c, gen_insn.c, filter.c   a 64-bit seed -> a struct diff_case
+ *   gen*.c, filter.c              a 64-bit seed -> a struct diff_case
  *   layout.c                      the memory that a case finds
  *   native.c                      runs cases on the host CPU, in a process of its own
  *   guest.c, stub.S               runs cases in a tiny machine under engine_soft, likewise
@@ -170,6 +170,7 @@ enum family_id {
 	FAM_PRIV,
 	FAM_FENV,
 	FAM_SMC,
+	FAM_GROUP,
 	FAM_FAR,
 	FAM_MIX,
 	FAM_RAW,

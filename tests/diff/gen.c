@@ -31,6 +31,7 @@ const struct family families[FAM_COUNT] = {
 	[FAM_PRIV] = F("priv", "privileged instructions at CPL 3", false, 2, 1),
 	[FAM_FENV] = F("fenv", "FNSTENV, FNSAVE, FXSAVE and the like", false, 1, 1),
 	[FAM_SMC] = F("smc", "self-modifying code", false, 3, 3),
+	[FAM_GROUP] = F("group", "several accesses off one register, at the edges of pages", false, 14, 8),
 	[FAM_FAR] = F("far", "far transfers between 64-bit and 32-bit code", false, 3, 2),
 	[FAM_MIX] = F("mix", "all of the above, longer", false, 12, 12),
 	[FAM_RAW] = F("raw", "random bytes", false, 1, 2),
@@ -297,6 +298,7 @@ static void gen_one(struct generator *g, unsigned family)
 			gen_random(g, rnd_pct(r, 70) ? SPACE_X87 : SPACE_0F, C(FENV));
 		break;
 	case FAM_SMC: gen_smc(g); break;
+	case FAM_GROUP: gen_group(g); break;
 	case FAM_FAR:
 	case FAM_FAR32: gen_far(g); break;
 	case FAM_MIX: gen_one(g, mix[rnd_n(r, sizeof(mix))]); break;
@@ -387,7 +389,7 @@ static void mask_undefined(struct generator *g)
 		}
 	}
 	/* Translators may have taken flags for dead that the new code would not overwrite. */
-	if (c->family == FAM_SMC)
+	if (c->family == FAM_SMC || g->own_code)
 		undefined = 0x8d5;
 	c->undefined = (uint16_t)undefined;
 }
@@ -407,6 +409,7 @@ void generate_case(struct generator *g, struct diff_case *c, unsigned family, ui
 	g->c = c;
 	g->labels = ~0u;
 	g->nfixups = 0;
+	g->own_code = false;
 	c->image = (uint8_t)rnd_n(r, IMAGES);
 	c->flush = rnd_pct(r, 10);
 	c->rflags = 0x202 | (rnd(r) & 0x8d5);

@@ -37,6 +37,8 @@ struct generator {
 	uint32_t dirty;    /* GPRs that an instruction so far may have written */
 	bool last;         /* the last instruction: faults are welcome */
 	uint32_t labels;   /* instructions that may be jumped to */
+	unsigned base[2];  /* family group: the registers that memory is accessed off */
+	bool own_code;     /* ... base[0] points at the case itself */
 	unsigned nfixups;
 	struct fixup fixup[MAX_FIXUPS];
 };
@@ -75,6 +77,8 @@ void gen_branch(struct generator *g);
 void gen_far(struct generator *g);
 /* Appends code that changes code. */
 void gen_smc(struct generator *g);
+/* Appends an access off one of two registers, or a change to them: gen_group.c. */
+void gen_group(struct generator *g);
 void gen_resolve_fixups(struct generator *g);
 
 /* A register, r9 to r11 more often than others. */

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Several accesses off the same register, which a translator may check
+ * together: loads, stores and both at once, pushes and pops between them, the
+ * register itself moved, copied and changed, near the edges of pages, of
+ * read-only memory and of the code itself.
+ */
+#include <string.h>
+
+#include "gen.h"
+
+/* Where a base register may point: mostly so that the accesses around it meet an edge. */
+static uint64_t base_value(struct generator *g)
+{
+	struct rng *r = &g->r;
+	const struct data_page *page = &data_pages[rnd_n(r, DATA_PAGES)];
+
+	if (rnd_pct(r, 45))
+		return page->va + 0x80 + rnd_n(r, 0xf00);
+	return page->va + (rnd_pct(r, 50) ? 0 : 0x1000) + rnd_n(r, 160) - 80;
+}
+
+static void choose_bases(struct generator *g)
+{
+	struct rng *r = &g->r;
+
+	for (unsigned i = 0; i < 2; i++) {
+		unsigned reg = rnd_pct(r, 25) ? REG_SP_NUM : gen_reg(g);
+
+		g->base[i] = reg;
+		if (g->assigned >> reg & 1)
+			continue;
+		g->c->regs[reg] = base_value(g);
+		if (rnd_pct(r, 60))
+			g->c->regs[reg] &= ~7ull;
+		g->assigned |= 1u << reg;
+	}
+	/* The code's own bytes, which are only written back as they were. */
+	g->own_code = rnd_pct(r, 8) && g->base[0] != REG_SP_NUM && g->base[1] != g->base[0];
+	if (g->own_code)
+		g->c->regs[g->base[0]] = VA_SMC + code_offset(g->c) + rnd_n(r, 64);
+}
+
+/* [prefix] REX [0F] opcode ModRM [SIB] disp8, with @imm more bytes */
+static void emit_op(struct generator *g, unsigned prefix, bool w, unsigned op, unsigned reg, unsigned base,
+		    int disp, unsigned imm, uint32_t written)
+{
+	uint8_t b[16];
+	unsigned n = 0;
+
+	if (prefix)
+		b[n++] = (uint8_t)prefix;
+	b[n++] = (uint8_t)(0x40 | w << 3 | reg >> 3 << 2 | base >> 3);
+	if (op >= 0x100)
+		b[n++] = 0x0f;
+	b[n++] = (uint8_t)op;
+	b[n++] = (uint8_t)(0x40 | (reg & 7) << 3 | (base & 7));
+	if ((base & 7) == 4)
+		b[n++] = 0x24;
+	b[n++] = (uint8_t)disp;
+	while (imm-- > 0)
+		b[n++] = (uint8_t)rnd(&g->r);
+	gen_emit(g, b, n, written);
+}
+
+static unsigned other_reg(struct generator *g)
+{
+	unsigned reg;
+
+	do
+		reg = gen_reg(g);
+	while (reg == REG_SP_NUM || (rnd_pct(&g->r, 85) && (reg == g->base[0] || reg == g->base[1])));
+	return reg;
+}
+
+static void access_memory(struct generator *g, unsigned base, int disp)
+{
+	static const uint8_t alu[] = { 0x01, 0x03, 0x29, 0x2b, 0x31, 0x33, 0x39, 0x3b, 0x11, 0x13, 0x85, 0x87 };
+	struct rng *r = &g->r;
+	unsigned reg = other_reg(g), xmm = rnd_n(r, 16);
+	uint32_t w = 1u << reg;
+
+	switch (rnd_n(r, 16)) {
+	case 0:
+	case 1:
+	case 2: emit_op(g, 0, rnd_pct(r, 80), 0x8b, reg, base, disp, 0, w); break;
+	case 3:
+	case 4:
+	case 5: emit_op(g, 0, rnd_pct(r, 80), 0x89, reg, base, disp, 0, 0); break;
+	case 6: emit_op(g, 0, rnd_pct(r, 50), alu[rnd_n(r, sizeof(alu))], reg, base, disp, 0, w); break;
+	case 7: emit_op(g, 0, false, 0x88 + rnd_n(r, 2) * 2, reg, base, disp, 0, w); break;
+	case 8: emit_op(g, 0, true, 0x83, rnd_n(r, 8), base, disp, 1, 0); break; /* ALU [mem], imm8 */
+	case 9: emit_op(g, 0, true, 0x1b6 + rnd_n(r, 2), reg, base, disp, 0, w); break; /* MOVZX */
+	case 10: emit_op(g, 0, true, 0x140 + rnd_n(r, 16), reg, base, disp, 0, w); break; /* CMOVcc */
+	case 11: emit_op(g, 0, false, 0x190 + rnd_n(r, 16), 0, base, disp, 0, 0); break; /* SETcc */
+	case 12: emit_op(g, 0, false, 0x110 + rnd_n(r, 2), xmm, base, disp, 0, 0); break; /* MOVUPS */
+	case 13: emit_op(g, 0, false, 0x128 + rnd_n(r, 2), xmm, base, disp & ~15, 0, 0); break; /* MOVAPS */
+	case 14: emit_op(g, 0, true, 0xd3, rnd_n(r, 2) ? 4 : 7, base, disp, 0, 0); break; /* shift by CL */
+	default: emit_op(g, 0xf0, true, 0x1c1, reg, base, disp, 0, w); break; /* LOCK XADD */
+	}
+}
+
+static void change_base(struct generator *g, unsigned which)
+{
+	struct rng *r = &g->r;
+	unsigned base = g->base[which];
+	uint8_t step = (uint8_t)((rnd_n(r, 9) - 4) * 8);
+	uint8_t add[] = { (uint8_t)(0x48 | base >> 3), 0x83, (uint8_t)(0xc0 | (base & 7)), step };
+	uint8_t inc[] = { (uint8_t)(0x48 | base >> 3), 0xff, (uint8_t)(0xc0 | (base & 7)) };
+	unsigned copy;
+
+	switch (rnd_n(r, 5)) {
+	case 0:
+		add[2] |= (uint8_t)(rnd_n(r, 2) * 0x28); /* ADD or SUB */
+		gen_emit(g, add, sizeof(add), 1u << base);
+		break;
+	case 1:
+		inc[2] |= (uint8_t)(rnd_n(r, 2) << 3);
+		gen_emit(g, inc, sizeof(inc), 1u << base);
+		break;
+	case 2: emit_op(g, 0, true, 0x8d, base, base, (int8_t)step, 0, 1u << base); break;
+	case 3: /* a copy, which is the base from now on */
+		copy = other_reg(g);
+		emit_op(g, 0, true, 0x8d, copy, base, (int8_t)step, 0, 1u << copy);
+		g->base[which] = copy;
+		break;
+	default: {
+		copy = other_reg(g);
+		uint8_t mov[] = { (uint8_t)(0x48 | base >> 3 << 2 | copy >> 3), 0x89,
+				  (uint8_t)(0xc0 | (base & 7) << 3 | (copy & 7)) };
+
+		gen_emit(g, mov, sizeof(mov), 1u << copy);
+		g->base[which] = copy;
+	}
+	}
+}
+
+static void stack_op(struct generator *g)
+{
+	struct rng *r = &g->r;
+	unsigned reg = rnd_pct(r, 5) ? REG_SP_NUM : other_reg(g);
+	uint8_t b[5] = { 0x41, (uint8_t)(0x50 | (reg & 7)) };
+
+	switch (rnd_n(r, 8)) {
+	case 0: /* call the next instruction */
+		memset(b, 0, sizeof(b));
+		b[0] = 0xe8;
+		gen_emit(g, b, 5, 0);
+		return;
+	case 1:
+		b[0] = 0x6a;
+		gen_emit(g, b, 2, 0);
+		return;
+	case 2:
+	case 3:
+	case 4: b[1] |= 8; break;
+	default: break;
+	}
+	gen_emit(g, b + (reg < 8), reg < 8 ? 1 : 2, b[1] & 8 ? 1u << reg : 0);
+}
+
+void gen_group(struct generator *g)
+{
+	struct rng *r = &g->r;
+	unsigned which = rnd_pct(r, 30);
+	int disp = rnd_pct(r, 60) ? ((int)rnd_n(r, 16) - 8) * 8 : (int)rnd_n(r, 128) - 64;
+
+	if (!g->c->ninsns)
+		choose_bases(g);
+	if (g->own_code) {
+		/* A load, and the store that changes nothing. */
+		unsigned reg = other_reg(g), base = g->base[0];
+
+		if (reg != base && rnd_pct(r, 60)) {
+			disp &= 63;
+			emit_op(g, 0, true, 0x8b, reg, base, disp, 0, 1u << reg);
+			g->labels &= ~(1u << g->c->ninsns);
+			emit_op(g, 0, true, 0x89, reg, base, disp, 0, 0);
+			return;
+		}
+		which = 1;
+		if (g->base[1] == base)
+			return;
+	}
+	switch (rnd_n(r, 10)) {
+	case 0:
+	case 1: stack_op(g); break;
+	case 2:
+		if (!g->own_code) {
+			change_base(g, which);
+			break;
+		}
+		/* fall through */
+	default: access_memory(g, g->base[which], disp); break;
+	}
+}
