@@ -382,12 +382,14 @@ static bool try_now(struct file_disk *d, struct disk_request *req, uint64_t *pro
 	return req->op == DISK_READ ? read_now(d, req, progress) : write_timed(d, req, progress);
 }
 
+/* A flush has nothing to do when nothing was written since the last one, or when there is no medium. */
 static void file_submit(struct disk *disk, struct disk_request *req)
 {
 	struct file_disk *d = (struct file_disk *)disk;
 	uint64_t progress = 0;
 
-	if ((req->op == DISK_FLUSH && d->writes == d->flushed) || try_now(d, req, &progress))
+	if ((req->op == DISK_FLUSH && (d->writes == d->flushed || d->in_memory)) ||
+	    try_now(d, req, &progress))
 		req->done(req, 0);
 	else
 		start(d, req, progress);
