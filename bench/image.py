@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The two initramfs images of the benchmark, made in out/bench/.
+"""The images of the benchmark, made in out/bench/.
 
   boot.cpio   busybox and an /init that prints one line: for the boot row
   rows.cpio   Debian's programs, the small benchmarks and the rows
+  start       a kernel of a few instructions, for the start row
+  io          program of the io rows, also their server on the host
 
 The tree that rows.cpio is made from serves the native runs. Both are made
 again only when something that they are made of has changed.
@@ -72,7 +74,7 @@ def inputs_key(extra):
 	for top in (os.path.join(HERE, "src"), os.path.join(HERE, "work"), HERE, kit):
 		for name in sorted(os.listdir(top)):
 			path = os.path.join(top, name)
-			if os.path.isfile(path) and name.endswith((".py", ".c", ".h", ".pl", ".sql", ".sh")):
+			if os.path.isfile(path) and name.endswith((".py", ".c", ".h", ".S", ".pl", ".js", ".sql", ".sh")):
 				with open(path, "rb") as file:
 					key.update(name.encode() + b"\0" + file.read())
 	return key.hexdigest()
@@ -84,7 +86,7 @@ def build(log):
 	debs = os.path.join(engines.OUT, "debs")
 	boot, big = os.path.join(out, "boot.cpio"), os.path.join(out, "rows.cpio")
 	tree, stamp = os.path.join(out, "tree"), os.path.join(out, "stamp")
-	names = packages.BASE + packages.PROGRAMS + packages.COMPILERS
+	names = packages.BASE + packages.PROGRAMS + packages.COMPILERS + packages.NODE
 	key = inputs_key(names)
 	if os.path.exists(stamp) and open(stamp).read() == key:
 		return boot, big, tree
@@ -110,6 +112,9 @@ def build(log):
 	subprocess.run(["gcc", *compile_flags, "-o", os.path.join(kit, "micro"), *sources], check=True)
 	subprocess.run(["gcc", *compile_flags, "-o", os.path.join(kit, "brun"),
 			os.path.join(HERE, "src", "brun.c")], check=True)
+	subprocess.run(["gcc", *compile_flags, "-o", os.path.join(out, "io"), os.path.join(HERE, "src", "io.c")], check=True)
+	subprocess.run(["gcc", "-nostdlib", "-static", "-no-pie", "-Wl,-Ttext-segment=0x200000,-e,entry,--build-id=none",
+			"-o", os.path.join(out, "start"), os.path.join(HERE, "src", "start.S")], check=True)
 	subprocess.run(["tar", "-c", "--sort=name", "--mtime=@1700000000", "--owner=0", "--group=0", "--numeric-owner",
 			"-f", os.path.join(kit, "corpus"), "-C", os.path.join(tree, "usr"),
 			"lib/python3.11", "include/linux", "include/x86_64-linux-gnu"], check=True)

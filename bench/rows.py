@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The rows of the table: what each one runs, and what it counts for.
 
+Rows of the group io run in a guest of their own (io.py), and not natively;
+their output must be the same under all engines. `unit` is what they are
+reported in: (number, name), bytes or round trips.
+
 `prep` is not timed, `run` is; both are shell (dash) inside the tree that
 image.py makes, with /kit/corpus (a tar of Python's library and C headers) as
 input where bytes are needed. Each takes about a third of a second natively, so
@@ -9,12 +13,12 @@ standard output must be the same on every engine.
 """
 import collections
 
-Row = collections.namedtuple("Row", "name group prep run")
+Row = collections.namedtuple("Row", "name group prep run unit")
 ROWS = []
 
 
-def row(name, group, run, prep=":"):
-	ROWS.append(Row(name, group, prep, run))
+def row(name, group, run, prep=":", unit=None):
+	ROWS.append(Row(name, group, prep, run, unit))
 
 
 def micro(name, group):
@@ -69,3 +73,37 @@ row("tar", "system", "cd /tmp && for i in 1 2; do rm -rf x && mkdir x && tar -xf
 
 # Code written at run time
 micro("jit", "jit")
+row("node", "jit", "exec node /kit/work/node.js 40", "node -e 1")
+
+# Disks and networks. The disks are files in memory: /dev/vda to read, /dev/vdb to write. The networks lead to a
+# server on the host.
+MIB = 1 << 20
+DISK = 256 * MIB
+
+
+def disk(name, kind, count, size, depth, random=""):
+	"""Requests past the guest's page cache."""
+	row(name, "io", "exec /kit/io disk %s %s %d %d %d %s" % ("/dev/vda" if kind == "read" else "/dev/vdb", kind, count, size,
+								 depth, random),
+	    unit=(count * size, "bytes") if size > 4096 else (count, "requests"))
+
+
+def net(name, address, kind, count):
+	row(name, "io", "exec /kit/io net %s $BENCH_PORT %s %d" % (address, kind, count),
+	    unit=(count, "round trips" if kind == "ping" else "bytes"))
+
+
+row("disk-read", "io", "for i in 1 2; do blockdev --flushbufs /dev/vda; dd if=/dev/vda of=/dev/null bs=64k; done", unit=(2 * DISK, "bytes"))
+row("disk-write", "io", "dd if=/dev/zero of=/dev/vdb bs=64k count=%d conv=fsync" % (DISK >> 16), unit=(DISK, "bytes"))
+disk("disk-read-64k", "read", 16384, 65536, 4)
+disk("disk-write-64k", "write", 8192, 65536, 4)
+disk("disk-read-4k", "read", 12000, 4096, 1, "random")
+disk("disk-read-4k-32", "read", 50000, 4096, 32, "random")
+disk("disk-write-4k-32", "write", 40000, 4096, 32, "random")
+disk("disk-sync-4k", "sync", 6000, 4096, 1, "random")
+net("net-user-down", "10.0.2.2", "down", 100 * MIB)
+net("net-user-up", "10.0.2.2", "up", 100 * MIB)
+net("net-user-ping", "10.0.2.2", "ping", 3000)
+net("net-tap-down", "10.77.0.1", "down", 400 * MIB)
+net("net-tap-up", "10.77.0.1", "up", 600 * MIB)
+net("net-tap-ping", "10.77.0.1", "ping", 6000)

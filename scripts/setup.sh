@@ -4,7 +4,7 @@
 # Installs what building and testing lguest needs, on Debian 12 and later.
 # Does nothing when all of it is there. Root, or somebody who may use sudo.
 #
-#	scripts/setup.sh [build] [test] [bench]	default: build test
+#	scripts/setup.sh [build] [demo] [test] [bench]	default: build test
 #
 . "$(dirname "$0")/lib.sh"
 
@@ -13,7 +13,7 @@ BUILD="gcc libc6-dev meson ninja-build pkg-config
 # The demo's guest: a kernel package to unpack and a small user space
 DEMO="busybox-static cpio kmod xz-utils zstd"
 TEST="$DEMO nbdkit qemu-utils mount mmdebstrap fakeroot e2fsprogs iproute2 iperf3 util-linux clang clang-format-14 libclang-rt-14-dev valgrind python3 shellcheck mandoc lz4 zsh"
-BENCH="$DEMO gcc libc6-dev qemu-system-x86 python3"
+BENCH="$DEMO gcc libc6-dev qemu-system-x86 python3 iproute2 mmdebstrap fakeroot e2fsprogs"
 
 wanted=
 for part in "${@:-build test}"; do

@@ -60,6 +60,7 @@ static int run(const char *script, const char *phase)
 		if (out < 0 || err < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0)
 			_exit(126);
 		execl("/bin/dash", "dash", script, phase, (char *)NULL);
+		execl("/bin/sh", "sh", script, phase, (char *)NULL);
 		_exit(127);
 	}
 	return waitpid(child, &status, 0) == child ? status : -1;

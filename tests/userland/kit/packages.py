@@ -35,6 +35,12 @@ STRESS = [
 	"libipsec-mb1", "libjpeg62-turbo", "libjudydebian1", "libkmod2", "libsctp1", "libxxhash0",
 ]
 
+# nodejs is fetched in the version of its library: a third party's package of the same name has no such library.
+NODE = [
+	"nodejs=libnode108", "libnode108", "libuv1", "libc-ares2", "libnghttp2-14", "libbrotli1", "libicu72",
+	"node-acorn", "node-cjs-module-lexer", "node-undici",
+]
+
 # Big and never run: link-time optimization, sanitizers, coverage, manuals.
 PRUNE = [
 	"usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/lintian",
@@ -68,9 +74,20 @@ class PackageError(Exception):
 	pass
 
 
+def candidate(name):
+	"""The version that apt would install."""
+	policy = subprocess.run(["apt-cache", "policy", name], stdout=subprocess.PIPE, check=True, text=True).stdout
+	found = re.search(r"Candidate: (\S+)", policy)
+	if not found:
+		raise PackageError("%s: apt knows no such package" % name)
+	return found.group(1)
+
+
 def fetch(names, cache):
-	"""Makes sure that cache/ holds one .deb of each name; returns their paths."""
+	"""Makes sure that cache/ holds one .deb of each name; returns their paths. "name=other": in the version of other."""
 	os.makedirs(cache, exist_ok=True)
+	other = dict(name.split("=") for name in names if "=" in name)
+	names = [name.split("=")[0] for name in names]
 
 	def have():
 		found = {}
@@ -82,13 +99,17 @@ def fetch(names, cache):
 	missing = [name for name in names if name not in have()]
 	if missing:
 		# "_apt" may not write here: without this apt warns about it
-		download = ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download"] + missing
-		done = subprocess.run(download, cwd=cache, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+		def download():
+			exact = ["%s=%s" % (name, candidate(other[name])) if name in other else name for name in missing]
+			return subprocess.run(["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download"] + exact, cwd=cache,
+					      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+		done = download()
 		if done.returncode:
 			# lists older than the mirror, or none yet
 			update = ([] if os.geteuid() == 0 else ["sudo", "-n"]) + ["apt-get", "-q", "update"]
 			subprocess.run(update, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-			done = subprocess.run(download, cwd=cache, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+			done = download()
 		if done.returncode:
 			raise PackageError("apt-get download failed:\n" + done.stdout)
 	found = have()
