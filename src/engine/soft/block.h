@@ -216,6 +216,7 @@ struct translator;
 /* Optimizations that can be switched off, to find out which one is at fault. */
 enum soft_disable {
 	SOFT_NO_FORWARD = 1u << 0, /* forward exits poll like all others */
+	SOFT_NO_JUMP2 = 1u << 2,   /* no second look into the jump cache */
 	SOFT_NO_GROUPS = 1u << 1,  /* each access is checked by itself */
 };
 
@@ -230,10 +231,11 @@ struct soft_engine {
 	/* code cache */
 	int code_fd;
 	uint8_t *code_rw, *code_rx;
-	unsigned region;                /* the one that is being filled */
-	uint32_t hot_next, cold_next;   /* cache offsets */
-	uint32_t hot_end, cold_end;     /* of the region */
-	uint32_t hot_start, cold_start; /* of the first region, behind the thunks */
+	unsigned region;                 /* the one that is being filled */
+	uint32_t hot_next, cold_next;    /* cache offsets */
+	uint32_t hot_end, cold_end;      /* of the region */
+	uint32_t hot_start, cold_start;  /* of the first region, behind the thunks */
+	uint32_t thunk_jump[VIEW_COUNT]; /* looks into the neighbouring slot, then leaves */
 	uint32_t thunk_enter, thunk_exit, thunk_exit_flags, thunk_stale;
 	uint32_t desc_host_fault;
 	bool flush_wanted, region_wanted;

@@ -80,10 +80,8 @@ static void jc_set_mode(struct soft_vcpu *v, enum tlb_view view, uint32_t mode)
 	v->jc_mode[view] = mode;
 }
 
-static void jc_insert(struct soft_vcpu *v, enum tlb_view view, uint64_t lin, uint64_t host, bool global)
+static void jc_put(struct soft_vcpu *v, enum tlb_view view, uint32_t i, uint64_t lin, uint64_t host)
 {
-	uint32_t i = jc_index(lin);
-
 	if (v->jc[view].tag[i] == jc_none(i)) {
 		if (v->jc_log_count[view] < JC_LOG_SIZE)
 			v->jc_log[view][v->jc_log_count[view]] = (uint16_t)i;
@@ -93,8 +91,38 @@ static void jc_insert(struct soft_vcpu *v, enum tlb_view view, uint64_t lin, uin
 	}
 	v->jc[view].tag[i] = lin;
 	v->jc[view].host[i] = host;
+}
+
+static void jc_insert(struct soft_vcpu *v, enum tlb_view view, uint64_t lin, uint64_t host, bool global)
+{
+	const struct jump_cache *jc = &v->jc[view];
+	uint32_t i = jc_index(lin);
+
+	/* Two that fight for one slot, each time they are called, share it and its neighbour. */
+	if (jc->tag[i] != jc_none(i) && jc->tag[i] != lin)
+		jc_put(v, view, i ^ 1, jc->tag[i], jc->host[i]);
+	jc_put(v, view, i, lin, host);
 	if (!global)
 		v->jc_nonglobal[view] = true;
+}
+
+/* Host code for @lin, or 0. */
+static uint64_t jc_find(const struct soft_vcpu *v, enum tlb_view view, uint64_t lin)
+{
+	const struct jump_cache *jc = &v->jc[view];
+	uint32_t i = jc_index(lin);
+
+	return jc->tag[i] == lin ? jc->host[i] : jc->tag[i ^ 1] == lin ? jc->host[i ^ 1] : 0;
+}
+
+static void jc_remove(struct soft_vcpu *v, uint64_t lin)
+{
+	uint32_t first = jc_index(lin);
+
+	for (unsigned view = 0; view < VIEW_COUNT; view++)
+		for (uint32_t n = 0; n < 2; n++)
+			if (v->jc[view].tag[first ^ n] == lin)
+				v->jc[view].tag[first ^ n] = jc_none(first ^ n);
 }
 
 /* ---- where are we? ---- */
@@ -329,7 +357,7 @@ static uint64_t next_block(struct soft_vcpu *v, bool *fatal)
 	uint64_t lin = c->s.rip + code_base(c);
 	bool global, ungrouped = v->ungrouped;
 	struct block *b;
-	uint32_t i;
+	uint64_t host;
 
 	*fatal = false;
 	v->ungrouped = false;
@@ -365,13 +393,13 @@ static uint64_t next_block(struct soft_vcpu *v, bool *fatal)
 	jc_set_mode(v, view, mode);
 	if (mode & MODE_SMAP) /* STAC and CLAC go over to the other supervisor view without coming here */
 		jc_set_mode(v, view == VIEW_KERNEL ? VIEW_KERNEL_AC : VIEW_KERNEL, mode ^ MODE_AC);
-	i = jc_index(lin);
+	host = ungrouped || v->link_from ? 0 : jc_find(v, view, lin);
+	if (host) {
+		v->x11 = lin;
+		return host;
+	}
 	if (ungrouped)
 		mode |= MODE_UNGROUPED;
-	else if (!v->link_from && v->jc[view].tag[i] == lin) {
-		v->x11 = lin;
-		return v->jc[view].host[i];
-	}
 	b = find_block(v, lin, mode, &global, fatal);
 	if (!b)
 		goto none;
@@ -695,9 +723,7 @@ static enum after handle(struct soft_vcpu *v, const struct desc *d, uint64_t *pc
 	case DESC_SYSOP:
 	case DESC_STRING: return run_sysop(v, b, d, pc);
 	case DESC_STALE:
-		for (unsigned view = 0; view < VIEW_COUNT; view++)
-			if (v->jc[view].tag[jc_index(v->x11)] == v->x11)
-				v->jc[view].tag[jc_index(v->x11)] = jc_none(jc_index(v->x11));
+		jc_remove(v, v->x11);
 		c->s.rip = v->x11 - code_base(c);
 		return DISPATCH;
 	case DESC_JUMP:

@@ -8,6 +8,8 @@
  *   exit       R9 = cache offset of the descriptor: stores the guest's registers
  *              and returns R9 from `enter`
  *   exit_flags the same, with RFLAGS kept in vcpu.exit_flags
+ *   jump       the second look into a view's jump cache, R10 = slot, R11 = where
+ *              to; otherwise exit
  *   stale      where the entries of invalidated blocks jump to
  *
  * Translated code runs on the guest's RSP. Nothing may touch that stack:
@@ -104,6 +106,27 @@ void thunks_create(struct soft_engine *e)
 	e32(&o, VOFF(exit_flags));
 	emit_load(&o, REG_RAX, SLOT(REG_RAX));
 	jmp_to(e, &o, e->thunk_exit);
+
+	for (unsigned view = 0; view < VIEW_COUNT; view++) {
+		uint32_t jc = VOFF(jc[0]) + (uint32_t)(view * sizeof(struct jump_cache));
+
+		e->thunk_jump[view] = here(e, &o);
+		e8(&o, 0x41); /* xor r10d, 1 */
+		e8(&o, 0x83);
+		e8(&o, 0xf2);
+		e8(&o, 1);
+		emit_gs_index8(&o, true, 0x3b, REG_R11, REG_R10,
+			       jc + (uint32_t)offsetof(struct jump_cache, tag));
+		e8(&o, 0x0f); /* jne exit */
+		e8(&o, 0x85);
+		e32(&o, e->thunk_exit - (here(e, &o) + 4));
+		e8(&o, 0x65); /* jmp gs:[r10*8 + host] */
+		e8(&o, 0x42);
+		e8(&o, 0xff);
+		e8(&o, 0x24);
+		e8(&o, 0xd5);
+		e32(&o, jc + (uint32_t)offsetof(struct jump_cache, host));
+	}
 
 	e->thunk_stale = here(e, &o);
 	emit_mov_imm(&o, REG_R9, (uint64_t)((uint8_t *)stale - e->code_rw));

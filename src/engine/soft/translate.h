@@ -211,6 +211,8 @@ void emit_page_address(struct xlat *x, unsigned reg, int64_t off);
 void emit_rel32(struct xlat *x, uint32_t target);
 /* Emits `lea r9, desc; jmp exit thunk` here and a descriptor with room for @extra bytes in the cold region. */
 struct desc *emit_leave(struct xlat *x, enum desc_kind kind, unsigned extra);
+/* The same through another thunk, at cache offset @thunk. */
+struct desc *emit_leave_by(struct xlat *x, uint32_t thunk, enum desc_kind kind, unsigned extra);
 
 /* translate_group.c */
 struct address {

@@ -66,7 +66,10 @@ static bool linkable(struct xlat *x, int64_t target)
 static void emit_jump_cache(struct xlat *x, int32_t undo)
 {
 	struct emitter *o = x->o;
-	uint32_t base = VOFF(jc[0]) + (uint32_t)(mode_view(x->exit_mode) * sizeof(struct jump_cache));
+	enum tlb_view view = mode_view(x->exit_mode);
+	uint32_t base = VOFF(jc[0]) + (uint32_t)(view * sizeof(struct jump_cache));
+	uint32_t thunk = x->engine->disable & SOFT_NO_JUMP2 ? x->engine->thunk_exit
+							    : x->engine->thunk_jump[view];
 
 	if (x->single || (x->mode & (MODE_CSBASE | MODE_CHECK(SEG_CS)))) {
 		emit_leave(x, DESC_JUMP, 0)->jump.undo = undo;
@@ -91,7 +94,7 @@ static void emit_jump_cache(struct xlat *x, int32_t undo)
 	e8(o, 0xd5);
 	e32(o, base + (uint32_t)offsetof(struct jump_cache, host));
 	x->o = &x->cold;
-	emit_leave(x, DESC_JUMP, 0)->jump.undo = undo;
+	emit_leave_by(x, thunk, DESC_JUMP, 0)->jump.undo = undo;
 	x->o = o;
 }
 

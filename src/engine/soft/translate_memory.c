@@ -57,14 +57,19 @@ static struct desc *alloc_desc(struct xlat *x, enum desc_kind kind, unsigned ext
 	return d;
 }
 
-/* mov r9d, descriptor's cache offset; jmp exit thunk, in the current stream: 11 bytes */
-static void emit_leave_to(struct xlat *x, const struct desc *d)
+/* mov r9d, descriptor's cache offset; jmp thunk, in the current stream: 11 bytes */
+static void emit_leave_to(struct xlat *x, const struct desc *d, uint32_t thunk)
 {
 	emit_mov_imm(x->o, SCRATCH2, cache_off(x, d));
-	emit_jmp_to(x, x->engine->thunk_exit);
+	emit_jmp_to(x, thunk);
 }
 
 struct desc *emit_leave(struct xlat *x, enum desc_kind kind, unsigned extra)
+{
+	return emit_leave_by(x, x->engine->thunk_exit, kind, extra);
+}
+
+struct desc *emit_leave_by(struct xlat *x, uint32_t thunk, enum desc_kind kind, unsigned extra)
 {
 	struct desc *d;
 
@@ -76,12 +81,12 @@ struct desc *emit_leave(struct xlat *x, enum desc_kind kind, unsigned extra)
 		d = alloc_desc(x, kind, extra);
 		after = x->cold.p;
 		x->cold.p = at;
-		emit_leave_to(x, d);
+		emit_leave_to(x, d, thunk);
 		x->cold.p = after;
 		return d;
 	}
 	d = alloc_desc(x, kind, extra);
-	emit_leave_to(x, d);
+	emit_leave_to(x, d, thunk);
 	return d;
 }
 

@@ -15,7 +15,8 @@
 
 /*
  * Jump cache: from the linear address that an indirect jump goes to, to host
- * code; one per view. Valid only for the mode word in jc_mode[view].
+ * code; one per view. Valid only for the mode word in jc_mode[view]. What has
+ * been pushed out of its slot, jc_index(), lies in the neighbour, slot ^ 1.
  */
 #define JC_BITS  15
 #define JC_SIZE  (1u << JC_BITS)
@@ -35,12 +36,12 @@ static inline uint32_t jc_index(uint64_t lin)
 }
 
 /*
- * What an empty slot holds: an address that is looked up in another slot, for
- * the guest may well jump to JC_NONE.
+ * What an empty slot holds: an address that is looked up in another slot (and
+ * its neighbour), for the guest may well jump to JC_NONE.
  */
 static inline uint64_t jc_none(uint32_t index)
 {
-	return index == jc_index(JC_NONE) ? JC_NONE + 1 : JC_NONE;
+	return index >> 1 == jc_index(JC_NONE) >> 1 ? JC_NONE + 1 : JC_NONE;
 }
 
 /*
