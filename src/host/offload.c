@@ -24,6 +24,12 @@ static void put16(uint8_t *p, unsigned val)
 	p[1] = (uint8_t)val;
 }
 
+static void put32(uint8_t *p, uint32_t val)
+{
+	put16(p, val >> 16);
+	put16(p + 2, val);
+}
+
 /* ---- checksums ---- */
 
 uint64_t offload_sum(const void *data, size_t len)
@@ -166,22 +172,34 @@ void offload_raise_mss(uint8_t *frame, size_t len, uint16_t mss)
 	}
 }
 
+/* Bytes up to the data; 0: no TCP, or no data, or no room for any in @mtu. */
+static unsigned headers_of(const uint8_t *frame, size_t len, uint16_t mtu, struct offload_frame *f)
+{
+	unsigned headers;
+
+	if (!is_tcp(frame, len, f))
+		return 0;
+	headers = (unsigned)(frame[f->transport + 12] >> 4) * 4 + f->transport;
+	return headers >= f->transport + 20u && headers < len && headers - ETH_LEN < mtu ? headers : 0;
+}
+
+/* The pseudo-header: addresses, length, protocol (RFC 9293, 3.1; RFC 8200, 8.1). */
+static uint64_t pseudo_header(const uint8_t *frame, size_t len, const struct offload_frame *f)
+{
+	uint64_t sum = f->version == 4 ? offload_sum(frame + ETH_LEN + 12, 8)
+				       : offload_sum(frame + ETH_LEN + 8, 32);
+
+	return sum + htons((uint16_t)(len - f->transport)) + htons(IPPROTO_TCP);
+}
+
 bool offload_large_segment(uint8_t *frame, size_t len, uint16_t mtu, struct virtio_net_hdr *hdr)
 {
 	struct offload_frame f;
-	unsigned headers;
-	uint64_t sum;
+	unsigned headers = headers_of(frame, len, mtu, &f);
 
-	if (!is_tcp(frame, len, &f))
+	if (!headers)
 		return false;
-	headers = (unsigned)(frame[f.transport + 12] >> 4) * 4 + f.transport;
-	if (headers < f.transport + 20u || headers >= len || headers - ETH_LEN >= mtu)
-		return false;
-	/* The pseudo-header: addresses, length, protocol (RFC 9293, 3.1; RFC 8200, 8.1). */
-	sum = f.version == 4 ? offload_sum(frame + ETH_LEN + 12, 8) : offload_sum(frame + ETH_LEN + 8, 32);
-	sum += htons((uint16_t)(len - f.transport));
-	sum += htons(IPPROTO_TCP);
-	store_sum(frame + f.transport + 16, offload_fold(sum));
+	store_sum(frame + f.transport + 16, offload_fold(pseudo_header(frame, len, &f)));
 	*hdr = (struct virtio_net_hdr){
 		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
 		.gso_type = f.version == 4 ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_TCPV6,
@@ -190,6 +208,42 @@ bool offload_large_segment(uint8_t *frame, size_t len, uint16_t mtu, struct virt
 		.csum_start = (uint16_t)f.transport,
 		.csum_offset = 16,
 	};
+	return true;
+}
+
+bool offload_segment(const uint8_t *frame, size_t len, uint16_t mtu, uint8_t *room,
+		     void (*emit)(void *opaque, const uint8_t *frame, size_t len), void *opaque)
+{
+	struct offload_frame f;
+	const unsigned headers = headers_of(frame, len, mtu, &f);
+	uint8_t *ip = room + ETH_LEN, *tcp = room + f.transport;
+	unsigned count = 0;
+	uint32_t seq;
+	size_t at, piece;
+
+	if (!headers)
+		return false;
+	memcpy(&seq, frame + f.transport + 4, 4);
+	for (at = headers; at < len; at += piece) {
+		piece = len - at < mtu - (headers - ETH_LEN) ? len - at : mtu - (headers - ETH_LEN);
+		memcpy(room, frame, headers);
+		memcpy(room + headers, frame + at, piece);
+		if (f.version == 4) {
+			put16(ip + 2, (unsigned)(headers - ETH_LEN + piece));
+			put16(ip + 4, get16(frame + ETH_LEN + 4) + count++);
+			store_sum(ip + 10, 0);
+			store_sum(ip + 10, (uint16_t)~offload_fold(offload_sum(ip, f.transport - ETH_LEN)));
+		} else {
+			put16(ip + 4, (unsigned)(headers - f.transport + piece));
+		}
+		put32(tcp + 4, ntohl(seq) + (uint32_t)(at - headers));
+		/* FIN and PSH belong to the last one. */
+		if (at + piece < len)
+			tcp[13] &= (uint8_t)~0x09;
+		store_sum(tcp + 16, offload_fold(pseudo_header(room, headers + piece, &f)));
+		offload_complete(room, headers + piece, f.transport, 16);
+		emit(opaque, room, headers + piece);
+	}
 	return true;
 }
 

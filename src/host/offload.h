@@ -49,6 +49,13 @@ void offload_raise_mss(uint8_t *frame, size_t len, uint16_t mss);
 bool offload_large_segment(uint8_t *frame, size_t len, uint16_t mtu, struct virtio_net_hdr *hdr);
 
 /*
+ * Cuts a TCP frame into segments that fit into @mtu, with all their sums, and
+ * hands each to @emit, built in @room (at least @mtu + 14 bytes). False: no TCP.
+ */
+bool offload_segment(const uint8_t *frame, size_t len, uint16_t mtu, uint8_t *room,
+		     void (*emit)(void *opaque, const uint8_t *frame, size_t len), void *opaque);
+
+/*
  * Cuts an IP packet into fragments that fit into @mtu and hands each to @emit,
  * built in @room (at least @mtu + 14 bytes). @id: of the packet, for version 6.
  * False: it cannot be cut.

@@ -15,10 +15,11 @@
  *
  * Speed. Slirp knows packets only, but takes large ones: a 64 KiB segment
  * costs it hardly more than a small one. So the guest may leave checksums and
- * segmentation to us (offload.c does the sums), and is told packets of up to
- * 64 KiB back. For the latter slirp must believe that the guest takes such
- * segments: we write that into its SYNs, and hand over what comes of it as
- * large segments to be cut, at the guest's true MTU.
+ * segmentation to us (offload.c does the sums), and gets packets of up to 32 KiB
+ * back. For the latter slirp must believe that the MTU is that of loopback and
+ * that the guest takes such segments (we write that into its SYNs, of which slirp 4.7
+ * forgets what they say when the connection takes its time). What comes of it is
+ * handed over as large segments to be cut, at the guest's true MTU, or is cut here.
  */
 #include "host/network.h"
 
@@ -42,11 +43,8 @@
 
 #define MTU       1500
 #define SLIRP_MTU 65521 /* the largest that slirp takes */
-/*
- * What the guest's SYN says instead of 1460. Slirp's window is 64 KiB: with
- * segments of a quarter of that it sends some while the guest works on others.
- */
-#define LARGE_MSS 16384
+/* What the guest's SYN says instead of 1460: the largest segment that slirp makes. */
+#define LARGE_MSS 32768
 /* Frames that wait for the guest to give buffers; more are lost, as on a wire. */
 #define QUEUE_MAX (1u << 20)
 /* How often the vCPU's thread looks after sockets in one doorbell. */
@@ -334,12 +332,29 @@ static struct virtio_net_hdr plain_header(const struct usernet *u)
 	return (struct virtio_net_hdr){ .flags = valid ? VIRTIO_NET_HDR_F_DATA_VALID : 0 };
 }
 
-static void emit_fragment(void *opaque, const uint8_t *frame, size_t len)
+static void emit_piece(void *opaque, const uint8_t *frame, size_t len)
 {
 	struct usernet *u = opaque;
 	struct virtio_net_hdr hdr = { 0 };
 
 	deliver(u, frame, len, &hdr);
+}
+
+/* What slirp believes to fit, and does not: a segment for the guest to cut, or pieces. */
+static void send_large(struct usernet *u, const uint8_t *frame, size_t len)
+{
+	const bool six = frame[12] == 0x86;
+	struct virtio_net_hdr hdr;
+
+	if (u->features & BIT(six ? VIRTIO_NET_F_GUEST_TSO6 : VIRTIO_NET_F_GUEST_TSO4)) {
+		memcpy(u->in, frame, len);
+		if (offload_large_segment(u->in, len, MTU, &hdr)) {
+			deliver(u, u->in, len, &hdr);
+			return;
+		}
+	}
+	if (!offload_segment(frame, len, MTU, u->piece, emit_piece, u))
+		offload_fragment(frame, len, MTU, ++u->fragment_id, u->piece, emit_piece, u);
 }
 
 static ssize_t send_packet(const void *buf, size_t len, void *opaque)
@@ -349,15 +364,10 @@ static ssize_t send_packet(const void *buf, size_t len, void *opaque)
 
 	if (!u->started || len < NETWORK_FRAME_MIN || len > sizeof(u->in))
 		return (ssize_t)len;
-	if (len <= MTU + NETWORK_FRAME_MIN) {
+	if (len <= MTU + NETWORK_FRAME_MIN)
 		deliver(u, buf, len, &hdr);
-		return (ssize_t)len;
-	}
-	memcpy(u->in, buf, len);
-	if (offload_large_segment(u->in, len, MTU, &hdr))
-		deliver(u, u->in, len, &hdr);
 	else
-		offload_fragment(u->in, len, MTU, ++u->fragment_id, u->piece, emit_fragment, u);
+		send_large(u, buf, len);
 	return (ssize_t)len;
 }
 
@@ -482,10 +492,6 @@ static void usernet_start(struct network *net, uint64_t features)
 	arm_sockets(u);
 }
 
-/*
- * Connections that were made with large segments go on with them. The guest
- * turns offloads off for programs that want each packet whole; then it is lost.
- */
 static void usernet_set_offloads(struct network *net, uint64_t features)
 {
 	const uint64_t mine = BIT(VIRTIO_NET_F_GUEST_CSUM) | BIT(VIRTIO_NET_F_GUEST_TSO4) |

@@ -228,6 +228,63 @@ static void test_large_segment(void **state)
 	free(frame);
 }
 
+/* Puts segments together again. */
+struct stream {
+	uint8_t data[MAX];
+	size_t bytes;
+	uint32_t seq;
+	unsigned count, version, options;
+	uint8_t flags;
+};
+
+static void collect_segment(void *opaque, const uint8_t *frame, size_t len)
+{
+	struct stream *s = opaque;
+	const uint8_t *ip = frame + 14, *t = frame + (s->version == 4 ? 34 : 54);
+	unsigned headers = (s->version == 4 ? 34 : 54) + 20 + s->options;
+
+	assert_true(len <= 14 + 1500);
+	check_tcp_sum(frame, len);
+	if (s->version == 4)
+		assert_int_equal(slow_sum(ip, 20, 0), 0xffff);
+	assert_int_equal(s->version == 4 ? get16(ip + 2) + 14 : get16(ip + 4) + 54, len);
+	assert_int_equal(get16(t + 4) << 16 | get16(t + 6), s->seq + s->bytes);
+	assert_int_equal(s->flags & 9, 0);
+	s->flags = t[13];
+	memcpy(s->data + s->bytes, frame + headers, len - headers);
+	s->bytes += len - headers;
+	s->count++;
+}
+
+static void test_segment(void **state)
+{
+	uint8_t *frame = malloc(MAX);
+	struct stream *s = calloc(1, sizeof(*s));
+	uint8_t room[1514];
+
+	for (int version = 4; version <= 6; version += 2) {
+		for (unsigned i = 0; i < 200; i++) {
+			unsigned options = 4 * (rnd() % 11), t = version == 4 ? 34 : 54;
+			size_t payload = 1 + rnd() % (i % 10 ? 10000 : 65000);
+			size_t len = make(frame, version, IPPROTO_TCP, options, payload);
+
+			memset(s, 0, sizeof(*s));
+			s->version = (unsigned)version;
+			s->options = options;
+			s->seq = get16(frame + t + 4) << 16 | get16(frame + t + 6);
+			frame[t + 13] = 0x19;
+			assert_true(offload_segment(frame, len, 1500, room, collect_segment, s));
+			assert_int_equal(s->flags, 0x19);
+			assert_int_equal(s->bytes, payload);
+			assert_memory_equal(s->data, frame + t + 20 + options, payload);
+		}
+		assert_false(offload_segment(frame, make(frame, version, IPPROTO_UDP, 0, 3000), 1500, room,
+					     collect_segment, s));
+	}
+	free(s);
+	free(frame);
+}
+
 /* Puts fragments together again. */
 struct whole {
 	uint8_t data[MAX];
@@ -302,6 +359,7 @@ int main(void)
 		cmocka_unit_test(test_raise_mss),
 		cmocka_unit_test(test_raise_nothing),
 		cmocka_unit_test(test_large_segment),
+		cmocka_unit_test(test_segment),
 		cmocka_unit_test(test_fragment),
 	};
 
