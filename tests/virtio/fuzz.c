@@ -447,8 +447,13 @@ int main(int argc, char **argv)
 	unsigned runs = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 0) : 2000;
 	static uint8_t data[2000];
 
-	if (rest && *rest)
-		return repeat(argv[1]);
+	if (rest && *rest) {
+		int bad = 0;
+
+		for (int i = 1; i < argc; i++)
+			bad |= repeat(argv[i]);
+		return bad;
+	}
 	for (unsigned i = 0; i < runs; i++) {
 		uint64_t x = (seed * 1000003 + i) * 0x9e3779b97f4a7c15 + 1;
 

@@ -15,7 +15,7 @@
  *   - the status follows the rules; a guest gets few warnings printed
  *
  * With clang and -fsanitize=fuzzer each fuzz_*.c is a libFuzzer target. Without, main()
- * of fuzz.c feeds it from a seeded generator: fuzz-rng [SEED [RUNS]], or FILE to repeat an input.
+ * of fuzz.c feeds it from a seeded generator: fuzz-rng [SEED [RUNS]], or FILE... to repeat inputs.
  */
 #ifndef LGUEST_TESTS_VIRTIO_FUZZ_H
 #define LGUEST_TESTS_VIRTIO_FUZZ_H

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Block requests good and bad on a small image, in turn writable, with copy on
- * write, and read-only (FUZZ_BLOCK=rw|cow|ro: always that). The image must
- * never change its size, nor a copied or read-only one its contents.
+ * write, read-only, and with direct I/O (FUZZ_BLOCK=rw|cow|ro|direct: always
+ * that). The image ends in the midst of a sector. It must never change its size
+ * or that end, nor a copied or read-only one any of its contents.
  */
 #include "fuzz.h"
 
@@ -17,7 +18,8 @@
 #include "virtio/devices.h"
 
 #define SECTORS 512u
-#define SIZE    (SECTORS * 512u)
+#define WHOLE   (SECTORS * 512u)
+#define SIZE    (WHOLE + 100)
 
 struct image {
 	struct block_config cfg;
@@ -44,25 +46,23 @@ static void check_image(const struct image *img)
 	struct stat st;
 
 	must(fstat(img->fd, &st) == 0 && st.st_size == SIZE, "the image has another size");
-	if (!img->cfg.cow && !img->cfg.read_only)
-		return;
 	must(pread(img->fd, bytes, SIZE, 0) == SIZE, "reading the image");
-	for (unsigned i = 0; i < SIZE; i++)
+	for (unsigned i = img->cfg.cow || img->cfg.read_only ? 0 : WHOLE; i < SIZE; i++)
 		must(bytes[i] == pattern(i), "the image was written to");
 }
 
 static struct virtio_device *create(struct fuzz *f)
 {
-	static const char *const kinds[] = { "rw", "cow", "ro" };
+	static const char *const kinds[] = { "rw", "cow", "ro", "direct" };
 	static unsigned turn;
-	const char *kind = getenv("FUZZ_BLOCK") ? getenv("FUZZ_BLOCK") : kinds[turn++ % 3];
+	const char *kind = getenv("FUZZ_BLOCK") ? getenv("FUZZ_BLOCK") : kinds[turn++ % 4];
 	struct image *img = calloc(1, sizeof(*img));
 	static uint8_t bytes[SIZE];
 	struct virtio_device *dev;
 	char err[200];
 
 	must(img, "calloc");
-	strcpy(img->path, "/tmp/lguest-fuzz-XXXXXX");
+	strcpy(img->path, "/var/tmp/lguest-fuzz-XXXXXX");
 	img->fd = mkstemp(img->path);
 	must(img->fd >= 0, "mkstemp");
 	for (unsigned i = 0; i < SIZE; i++)
@@ -71,7 +71,12 @@ static struct virtio_device *create(struct fuzz *f)
 	img->cfg.path = img->path;
 	img->cfg.cow = strcmp(kind, "cow") == 0;
 	img->cfg.read_only = strcmp(kind, "ro") == 0;
+	img->cfg.direct = strcmp(kind, "direct") == 0;
 	dev = virtio_block_create(&img->cfg, 0, &f->d.env, err, sizeof(err));
+	if (!dev && img->cfg.direct) { /* not every file system does that */
+		img->cfg.direct = false;
+		dev = virtio_block_create(&img->cfg, 0, &f->d.env, err, sizeof(err));
+	}
 	if (!dev)
 		fprintf(stderr, "%s\n", err);
 	unlink(img->path);
