@@ -55,8 +55,10 @@ static void pass_on(int sig, siginfo_t *si, void *ctx)
 		} else if (p->sa_handler != SIG_DFL && p->sa_handler != SIG_IGN) {
 			p->sa_handler(sig);
 		} else {
-			/* Back to the default; the instruction faults again and ends us. */
+			/* Back to the default; the instruction faults again and ends us. What kill() sent needs a second push. */
 			signal(sig, SIG_DFL);
+			if (si->si_code <= 0)
+				raise(sig);
 		}
 	}
 }
@@ -67,7 +69,8 @@ static void on_signal(int sig, siginfo_t *si, void *ctx)
 	struct signal_target *t = current_target;
 	uint64_t pc = (uint64_t)g[REG_RIP];
 
-	if (!t || pc - t->code >= t->code_size) {
+	/* From a process (kill), not from an instruction, whatever was running: no business of the guest's. */
+	if (si->si_code <= 0 || !t || pc - t->code >= t->code_size) {
 		pass_on(sig, si, ctx);
 		return;
 	}
