@@ -65,7 +65,7 @@ echo /etc/tour >"$work/tree/etc/profile"
 truncate -s 0 "$OUT/disk.img"
 truncate -s 256M "$OUT/disk.img"
 
-append=(console=hvc0)
+append=(console=hvc0 quiet)
 if ! [ -t 0 ]; then
 	append+=(lguest.run=/etc/tour)
 fi
