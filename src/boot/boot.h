@@ -98,7 +98,8 @@ struct boot_lguest {
 
 /*
  * The same for the lguest platform (lguest.c), of which @in's fields kernel,
- * initrd, cmdline and host_decompress count. The guest's RAM is the first @ram bytes of @mem.
+ * initrd, cmdline and host_decompress count. The guest's RAM is the first @ram bytes of @mem;
+ * the rest is for devices, and mapped at first.
  */
 int boot_load_lguest(const struct guest_memory *mem, uint64_t ram, const struct boot_input *in,
 		     struct boot_lguest *out, char *err, size_t errlen);

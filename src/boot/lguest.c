@@ -64,10 +64,11 @@ static int write_cmdline(struct boot_job *job)
 	return 0;
 }
 
-static int write_tables(struct boot_job *job, uint32_t *pgdir)
+/* @limit: the end of the device pages, which a guest in "linear mode" reaches as well. */
+static int write_tables(struct boot_job *job, uint64_t limit, uint32_t *pgdir)
 {
-	uint64_t ram = job->mem->low_size, tables = (ram + 0x3fffff) >> 22;
-	uint64_t top = job->initrd_size ? job->initrd_addr : ram & ~4095ull;
+	uint64_t tables = (limit + 0x3fffff) >> 22;
+	uint64_t top = job->initrd_size ? job->initrd_addr : job->mem->low_size & ~4095ull;
 	uint64_t size = (tables + 1) * 4096, dir = top - 4096, first = dir - tables * 4096;
 	uint32_t *d, *t;
 	int error;
@@ -79,7 +80,7 @@ static int write_tables(struct boot_job *job, uint32_t *pgdir)
 		return error;
 	d = guest_range(job->mem, dir, 4096);
 	t = guest_range(job->mem, first, tables * 4096);
-	for (uint64_t page = 0; page < ram >> 12; page++)
+	for (uint64_t page = 0; page < limit >> 12; page++)
 		t[page] = (uint32_t)(page << 12) | PTE_FLAGS;
 	for (uint32_t i = 0; i < tables; i++) {
 		uint32_t entry = ((uint32_t)first + i * 4096) | PTE_FLAGS;
@@ -94,7 +95,7 @@ static int write_tables(struct boot_job *job, uint32_t *pgdir)
 }
 
 static int load_all(struct boot_job *job, const struct boot_file *kernel, const struct boot_file *initrd,
-		    struct boot_lguest *out)
+		    uint64_t limit, struct boot_lguest *out)
 {
 	int error = boot_claim(job, "memory", 0, LOW_END, "boot structures");
 
@@ -107,7 +108,7 @@ static int load_all(struct boot_job *job, const struct boot_file *kernel, const 
 	if (!error && initrd)
 		error = boot_load_initrd(job, initrd);
 	if (!error)
-		error = write_tables(job, &out->pgdir);
+		error = write_tables(job, limit, &out->pgdir);
 	if (!error)
 		error = write_params(job);
 	out->entry = (uint32_t)job->entry;
@@ -131,11 +132,11 @@ int boot_load_lguest(const struct guest_memory *mem, uint64_t ram, const struct 
 	if (in->initrd) {
 		error = boot_file_open(&job, &initrd, in->initrd);
 		if (!error) {
-			error = load_all(&job, &kernel, &initrd, out);
+			error = load_all(&job, &kernel, &initrd, mem->size, out);
 			boot_file_close(&initrd);
 		}
 	} else {
-		error = load_all(&job, &kernel, NULL, out);
+		error = load_all(&job, &kernel, NULL, mem->size, out);
 	}
 	boot_file_close(&kernel);
 	return error;

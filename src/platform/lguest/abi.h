@@ -72,6 +72,11 @@ enum lg_hypercall {
 #define LG_KERNEL_CS   0x61 /* entry 12, RPL 1 */
 #define LG_KERNEL_DS   0x69 /* entry 13 */
 
+/* What a page directory entry may have besides its frame: present, writable, user, accessed, dirty. */
+#define LG_PDE_FLAGS 0x067u
+/* There are no large pages. */
+#define LG_PTE_PSE 0x080u
+
 /* Device page and rings, above RAM. */
 #define LG_DEVICE_PAGES 256
 

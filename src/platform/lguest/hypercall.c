@@ -18,10 +18,6 @@ struct call {
 	uint32_t number, arg[4];
 };
 
-/* What a page directory entry may have besides its frame: present, writable, user, accessed, dirty. */
-#define PDE_FLAGS 0x067u
-#define PTE_PSE   0x080u
-
 /* ---- initialisation ---- */
 
 /* The system call vector stands behind kernel_address, in one layout or the other. */
@@ -151,7 +147,7 @@ static void set_pte(struct lguest *lg, uint32_t lin, uint32_t pte)
 		lguest_kill(lg, "page table entry for %#x, in the host's part of the address space", lin);
 		return;
 	}
-	if ((pte & 1) && ((pte & PTE_PSE) || bad_frame(lg, pte))) {
+	if ((pte & 1) && ((pte & LG_PTE_PSE) || bad_frame(lg, pte))) {
 		lguest_kill(lg, "bad page table entry %#x for %#x", pte, lin);
 		return;
 	}
@@ -172,7 +168,7 @@ static void set_pgd(struct lguest *lg, uint32_t dir, uint32_t index)
 		return;
 	}
 	entry = __atomic_load_n(p, __ATOMIC_RELAXED);
-	if ((entry & 1) && ((entry & 0xfff & ~PDE_FLAGS) || bad_frame(lg, entry))) {
+	if ((entry & 1) && ((entry & 0xfff & ~LG_PDE_FLAGS) || bad_frame(lg, entry))) {
 		lguest_kill(lg, "bad page directory entry %#x", entry);
 		return;
 	}

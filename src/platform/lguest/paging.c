@@ -38,6 +38,26 @@ static bool entry_at(const struct lguest *lg, uint32_t table, uint32_t index, bo
 	return (entry & PTE_PRESENT) && (!write || (entry & PTE_WRITABLE));
 }
 
+bool lguest_bad_entry(const struct lguest *lg, const struct x86_state *s, uint32_t lin, uint32_t *entry)
+{
+	uint32_t table = (uint32_t)s->cr3;
+
+	for (unsigned shift = 22; shift >= 12; shift -= 10) {
+		const uint32_t *p = lguest_range(lg, (table & PTE_FRAME) + (lin >> shift & 1023) * 4, 4);
+
+		*entry = p ? __atomic_load_n(p, __ATOMIC_RELAXED) : table;
+		if (!p)
+			return true;
+		if (!(*entry & PTE_PRESENT))
+			return false;
+		if ((*entry & PTE_FRAME) >= lg->limit ||
+		    (*entry & (shift == 22 ? 0xfff & ~LG_PDE_FLAGS : LG_PTE_PSE)))
+			return true;
+		table = *entry;
+	}
+	return false;
+}
+
 bool lguest_translate(const struct lguest *lg, const struct x86_state *s, uint32_t lin, bool write,
 		      uint32_t *phys)
 {

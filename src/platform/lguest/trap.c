@@ -224,10 +224,14 @@ static void software_interrupt(struct lguest *lg, struct x86_state *s, const str
 
 void lguest_trap(struct lguest *lg, struct x86_state *s, const struct vcpu_trap *trap)
 {
+	uint32_t entry;
+
 	if (lg->s.dead)
 		return;
 	lg->stats.traps++;
-	if (trap->software) {
+	if (trap->vector == VEC_PF && lguest_bad_entry(lg, s, (uint32_t)s->cr2, &entry)) {
+		lguest_kill(lg, "bad page table entry %#x for %#x", entry, (uint32_t)s->cr2);
+	} else if (trap->software) {
 		software_interrupt(lg, s, trap);
 	} else if (trap->vector == VEC_PF) {
 		lg->stats.page_faults++;

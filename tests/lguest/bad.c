@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Guests that break the rules, one rule each. Whoever gets to the end says so:
+ * run.py expects that none does.
+ */
+#include "guest.h"
+
+#define KERNEL 0xc0000000u
+
+static void before_init(void)
+{
+	hypercall(LG_FLUSH_TLB, 0, 0, 0, 0);
+}
+
+static void init_twice(void)
+{
+	init(KERNEL);
+	init(KERNEL);
+}
+
+static void init_in_ring(void)
+{
+	init(KERNEL);
+	lguest_data.call[0][0] = LG_INIT;
+	lguest_data.call[0][1] = addr(&lguest_data);
+	lguest_data.status[0] = 0;
+	hypercall(LG_FLUSH_ASYNC, 0, 0, 0, 0);
+}
+
+static void bad_number(void)
+{
+	init(KERNEL);
+	hypercall(3, 0, 0, 0, 0);
+}
+
+static void huge_number(void)
+{
+	init(KERNEL);
+	hypercall(0xffffffff, 0, 0, 0, 0);
+}
+
+static void data_outside(void)
+{
+	hypercall(LG_INIT, RAM + LG_DEVICE_PAGES * 4096 - 8, 0, 0, 0);
+}
+
+static void data_wraps(void)
+{
+	hypercall(LG_INIT, 0xfffffffc, 0, 0, 0);
+}
+
+static void kernel_in_host(void)
+{
+	init(0xffc00000);
+}
+
+static void syscall_vector(void)
+{
+	for (unsigned i = 0; i < 5; i++)
+		lguest_data.word[i] = 0x81;
+	hypercall(LG_INIT, addr(&lguest_data), 0, 0, 0);
+}
+
+static void gate_type(void)
+{
+	init(KERNEL);
+	set_gate(6, addr(stubs), 0xc, 0);
+}
+
+static void gate_index(void)
+{
+	init(KERNEL);
+	hypercall(LG_LOAD_IDT_ENTRY, 256, 0, 0x8e00, 0);
+}
+
+static void gdt_index(void)
+{
+	init(KERNEL);
+	hypercall(LG_LOAD_GDT_ENTRY, 32, 0, 0, 0);
+}
+
+static void tls_address(void)
+{
+	init(KERNEL);
+	hypercall(LG_LOAD_TLS, 0xfffffff0, 0, 0, 0);
+}
+
+static void stack_segment(void)
+{
+	init(KERNEL);
+	hypercall(LG_SET_STACK, 0x68, addr(trap_stack_top), 1, 0);
+}
+
+static void stack_pages(void)
+{
+	init(KERNEL);
+	hypercall(LG_SET_STACK, LG_KERNEL_DS, addr(trap_stack_top), 3, 0);
+}
+
+static void pgdir_outside(void)
+{
+	init(KERNEL);
+	hypercall(LG_NEW_PGTABLE, 0x40000000, 0, 0, 0);
+}
+
+static void pgdir_unaligned(void)
+{
+	init(KERNEL);
+	hypercall(LG_NEW_PGTABLE, addr(pgdir) + 4, 0, 0, 0);
+}
+
+static void pte_frame(void)
+{
+	init(KERNEL);
+	hypercall(LG_SET_PTE, addr(pgdir), 0x200000, 0x40000003, 0);
+}
+
+static void pte_large(void)
+{
+	init(KERNEL);
+	hypercall(LG_SET_PTE, addr(pgdir), 0x200000, 0x00200083, 0);
+}
+
+static void pte_reserved(void)
+{
+	init(KERNEL);
+	hypercall(LG_SET_PTE, addr(pgdir), 0xffc00000, 0x00200003, 0);
+}
+
+static void pgd_frame(void)
+{
+	init(KERNEL);
+	pgdir[5] = 0x40000067;
+	hypercall(LG_SET_PGD, addr(pgdir), 5, 0, 0);
+}
+
+static void pgd_flags(void)
+{
+	init(KERNEL);
+	pgdir[5] = addr(tables[0]) | 0xe7;
+	hypercall(LG_SET_PGD, addr(pgdir), 5, 0, 0);
+}
+
+/* Without a word to the host: found out when it is used. */
+static void page_outside(void)
+{
+	init(KERNEL);
+	make_tables();
+	tables[0][0x3f0] = 0x80000003;
+	hypercall(LG_NEW_PGTABLE, addr(pgdir), 0, 0, 0);
+	*(volatile uint32_t *)0x3f0000 = 1;
+	for (volatile int i = 0; i < 1000; i++)
+		;
+}
+
+static void table_outside(void)
+{
+	init(KERNEL);
+	make_tables();
+	set_gates();
+	pgdir[8] = 0x7ffff067;
+	hypercall(LG_NEW_PGTABLE, addr(pgdir), 0, 0, 0);
+	*(volatile uint32_t *)(8u << 22) = 1;
+	for (volatile int i = 0; i < 1000; i++)
+		;
+}
+
+static void no_gate(void)
+{
+	init(KERNEL);
+	__asm__ volatile("ud2");
+}
+
+static void trap_first(void)
+{
+	__asm__ volatile("ud2");
+}
+
+static void jump_to_nothing(void)
+{
+	init(KERNEL);
+	((void (*)(void))0x9000000)();
+}
+
+static void no_stack(void)
+{
+	init(KERNEL);
+	set_gates();
+	__asm__ volatile("movl $0x9000000, %esp; ud2");
+}
+
+static void stack_outside(void)
+{
+	init(KERNEL);
+	make_tables();
+	set_gates();
+	tables[0][0x3f0] = 0x80000003;
+	hypercall(LG_NEW_PGTABLE, addr(pgdir), 0, 0, 0);
+	__asm__ volatile("movl $0x3f1000, %esp; ud2");
+}
+
+static void notify_limit(void)
+{
+	init(KERNEL);
+	hypercall(LG_NOTIFY, RAM + LG_DEVICE_PAGES * 4096, 0, 0, 0);
+}
+
+static void notify_nothing(void)
+{
+	init(KERNEL);
+	hypercall(LG_NOTIFY, RAM + 4095, 0, 0, 0);
+}
+
+static void shutdown_address(void)
+{
+	init(KERNEL);
+	hypercall(LG_SHUTDOWN, 0x40000000, LG_SHUTDOWN_POWEROFF, 0, 0);
+}
+
+static void halt_instruction(void)
+{
+	init(KERNEL);
+	__asm__ volatile("hlt");
+}
+
+/* Ring calls that call for ring calls: one round, and no more. */
+static void ring_for_ever(void)
+{
+	init(KERNEL);
+	for (unsigned i = 0; i < LG_RING; i++) {
+		lguest_data.call[i][0] = LG_SET_STACK;
+		lguest_data.call[i][1] = LG_KERNEL_DS;
+		lguest_data.call[i][3] = i == LG_RING - 1 ? 9 : 1;
+		lguest_data.status[i] = 0;
+	}
+	hypercall(LG_FLUSH_ASYNC, 0, 0, 0, 0);
+}
+
+const struct scenario bad[] = {
+	{ "before-init", before_init },
+	{ "init-twice", init_twice },
+	{ "init-in-ring", init_in_ring },
+	{ "bad-number", bad_number },
+	{ "huge-number", huge_number },
+	{ "data-outside", data_outside },
+	{ "data-wraps", data_wraps },
+	{ "kernel-in-host", kernel_in_host },
+	{ "syscall-vector", syscall_vector },
+	{ "gate-type", gate_type },
+	{ "gate-index", gate_index },
+	{ "gdt-index", gdt_index },
+	{ "tls-address", tls_address },
+	{ "stack-segment", stack_segment },
+	{ "stack-pages", stack_pages },
+	{ "pgdir-outside", pgdir_outside },
+	{ "pgdir-unaligned", pgdir_unaligned },
+	{ "pte-frame", pte_frame },
+	{ "pte-large", pte_large },
+	{ "pte-reserved", pte_reserved },
+	{ "pgd-frame", pgd_frame },
+	{ "pgd-flags", pgd_flags },
+	{ "page-outside", page_outside },
+	{ "table-outside", table_outside },
+	{ "no-gate", no_gate },
+	{ "trap-first", trap_first },
+	{ "jump-to-nothing", jump_to_nothing },
+	{ "no-stack", no_stack },
+	{ "stack-outside", stack_outside },
+	{ "notify-limit", notify_limit },
+	{ "notify-nothing", notify_nothing },
+	{ "shutdown-address", shutdown_address },
+	{ "halt-instruction", halt_instruction },
+	{ "ring-for-ever", ring_for_ever },
+	{ NULL, NULL },
+};

@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Boots the test guest of the lguest platform, once for each scenario.
+
+    run.py LGUEST GUEST.elf [SCENARIO...]
+
+What a good guest prints are lines "ok - ..." and "not ok - ..."; a bad one must be ended, with
+the reason given here on standard error and exit status 5, and must not harm lguest.
+"""
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+TIMEOUT = 60
+POWER_OFF, PANIC, RESET, DIED, KILLED = 0, 3, 4, 5, 6
+
+GOOD = ['init', 'old-layout', 'segments', 'traps', 'gates', 'emulation', 'fpu', 'paging', 'ring', 'timer',
+        'interrupt-flag', 'noirq', 'user']
+DEVICES = ['list', 'block', 'rng', 'console', 'net', 'abuse', 'reboot']
+BAD = {
+    'before-init': 'hypercall 5 before initialisation',
+    'init-twice': 'initialised twice',
+    'init-in-ring': 'initialised twice',
+    'bad-number': 'bad hypercall 3',
+    'huge-number': 'bad hypercall 4294967295',
+    'data-outside': 'bad lguest_data address 0x10ffff8',
+    'data-wraps': 'bad lguest_data address 0xfffffffc',
+    'kernel-in-host': "kernel at 0xffc00000, in the host's part",
+    'syscall-vector': 'bad system call vector',
+    'gate-type': 'bad type 12 of IDT entry 6',
+    'gate-index': 'IDT entry 256',
+    'gdt-index': 'too many GDT entries: 32',
+    'tls-address': 'bad address of TLS descriptors 0xfffffff0',
+    'stack-segment': 'bad stack segment 0x68',
+    'stack-pages': 'bad number of stack pages 3',
+    'pgdir-outside': 'bad page directory address 0x40000000',
+    'pgdir-unaligned': 'bad page directory address',
+    'pte-frame': 'bad page table entry 0x40000003 for 0x200000',
+    'pte-large': 'bad page table entry 0x200083',
+    'pte-reserved': "page table entry for 0xffc00000, in the host's part",
+    'pgd-frame': 'bad page directory entry 0x40000067',
+    'pgd-flags': 'bad page directory entry 0x[0-9a-f]+e7',
+    'page-outside': 'bad page table entry: it leads to 0x80000000',
+    'table-outside': 'bad page table entry 0x7ffff067 for 0x2000000',
+    'no-gate': 'unhandled trap 6 at 0x1[0-9a-f]+ ',
+    'trap-first': 'unhandled trap 6',
+    'jump-to-nothing': r'unhandled trap 14 at 0x9000000 \(0x9000000\)',
+    'no-stack': 'cannot push a trap frame: the stack at 0x8fffffc is not mapped',
+    'stack-outside': 'cannot push a trap frame: the stack at 0x3f0ffc lies outside',
+    'notify-limit': 'bad notification address 0x1100000',
+    'notify-nothing': 'notification of 0x1000fff, where there is no device',
+    'shutdown-address': 'bad shutdown reason address 0x40000000',
+    'halt-instruction': 'unhandled trap 13',
+    'ring-for-ever': 'bad number of stack pages 9',
+}
+ENDS = {
+    'panic': (PANIC, r'CRASH: it is enough of this\n'),
+    'long-text': (PANIC, r'CRASH: x{127}\n'),
+    'escape-text': (PANIC, r'CRASH: .\[31mred.\n'),
+}
+
+
+class Runner:
+    def __init__(self, lguest, guest):
+        self.lguest, self.guest, self.failures, self.count = lguest, guest, 0, 0
+
+    def run(self, scenario, options=(), stdin=b'', timeout=TIMEOUT):
+        cmd = [self.lguest, '--platform=lguest', *options, '16', self.guest, scenario]
+        with subprocess.Popen(cmd, stdin=subprocess.PIPE if stdin else subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as p:
+            try:
+                out, err = p.communicate(stdin or None, timeout=timeout)
+            except subprocess.TimeoutExpired:
+                p.terminate()
+                out, err = p.communicate()
+                err += b'(timeout)\n'
+            return p.returncode, out.decode(errors='replace'), err.decode(errors='replace')
+
+    def check(self, scenario, ok, what, detail=''):
+        self.count += 1
+        if not ok:
+            self.failures += 1
+        print(f"{'ok' if ok else 'not ok'} - {scenario}: {what}")
+        if not ok and detail:
+            print('\n'.join('# ' + line for line in detail.splitlines()))
+
+    def good(self, scenario, options=(), stdin=b''):
+        status, out, err = self.run(scenario, options, stdin)
+        detail = f'status {status}\n{out}{err}'
+        checks = len(re.findall(r'^ok - ', out, re.M))
+        wrong = re.findall(r'^not ok - .*', out, re.M)
+        self.check(scenario, not wrong and checks > 0 and 'SUMMARY PASS' in out and status == POWER_OFF,
+                   f'{checks} checks', detail)
+        return out, err
+
+
+def main():
+    runner = Runner(sys.argv[1], sys.argv[2])
+    only = sys.argv[3:]
+
+    def wanted(scenario):
+        return not only or scenario in only
+
+    for scenario in filter(wanted, GOOD):
+        runner.good(scenario)
+    for scenario, reason in BAD.items():
+        if wanted(scenario):
+            status, out, err = runner.run(scenario)
+            runner.check(scenario, status == DIED and re.search(f'^lguest: .*({reason})', err, re.M) and
+                         err.count('\n') == 1 and 'SUMMARY' not in out,
+                         reason, f'status {status}\n{out}{err}')
+    for scenario, (want, reason) in ENDS.items():
+        if wanted(scenario):
+            status, out, err = runner.run(scenario)
+            runner.check(scenario, status == want and re.search('^lguest: ' + reason, err, re.M) and '\x1b' not in err,
+                         reason.strip(), f'status {status}\n{out}{err}')
+    if wanted('halt'):
+        status, out, err = runner.run('halt', timeout=2)
+        runner.check('halt', status == KILLED and 'not ok' not in out and 'ok - halting' in out,
+                     'a blocked interrupt does not end HALT', f'status {status}\n{out}{err}')
+    if wanted('restart'):
+        status, out, err = runner.run('restart', ['--no-reboot'])
+        runner.check('restart', status == RESET, 'with --no-reboot', f'status {status}\n{out}{err}')
+    with tempfile.TemporaryDirectory() as scratch:
+        for scenario in filter(wanted, DEVICES):
+            image = os.path.join(scratch, scenario)
+            with open(image, 'wb') as f:
+                f.truncate(64 << 10)
+            options = [f'--block={image}', '--rng', '--net=user,mac=52:12:34:56:78:56']
+            out, err = runner.good(scenario, options, b'hi\n' if scenario == 'console' else b'')
+            if scenario == 'console':
+                runner.check(scenario, 'ok - through the console device' in out, 'its own output', out)
+            if scenario == 'abuse':
+                warnings = len(re.findall(r'^lguest: block0: queue 0: ', err, re.M))
+                runner.check(scenario, warnings == 3, f'{warnings} of 3 warnings', err)
+            runner.check(scenario, os.path.getsize(image) == 64 << 10, 'the image has kept its size')
+    print(f'{runner.count - runner.failures} passed, {runner.failures} failed')
+    return 1 if runner.failures or not runner.count else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
