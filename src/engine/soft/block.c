@@ -385,8 +385,8 @@ void block_next_region(struct soft_engine *e)
 		struct block *b = meta_at(e, e->by_hot[region][i]);
 
 		/* Also those of blocks that are invalid already. */
-		for (struct block_exit *x = exit_at(e, b->exits); x; x = exit_at(e, x->sibling))
-			unlink_exit(e, x);
+		for (unsigned n = 0; n < b->exit_count; n++)
+			unlink_exit(e, &block_exits(b)[n]);
 		if (!b->invalid)
 			unlink_block(e, b);
 	}
@@ -435,12 +435,11 @@ void block_flush_all(struct soft_engine *e)
 		e->vcpu->stats.code_flushes++;
 }
 
-struct block *block_at(struct soft_engine *e, uint32_t off, const struct insn_map **map)
+struct block *block_at(struct soft_engine *e, uint32_t off, const struct insn_map **map, unsigned *guest)
 {
 	const uint32_t *by_hot;
 	uint32_t lo = 0, hi;
 	struct block *b;
-	unsigned i;
 
 	if (off >= CODE_HOT_SIZE)
 		return NULL;
@@ -459,9 +458,12 @@ struct block *block_at(struct soft_engine *e, uint32_t off, const struct insn_ma
 	b = block_of(e, by_hot[lo - 1]);
 	if (off >= b->hot + b->hot_len)
 		return NULL;
-	for (i = b->insn_count; i > 1 && b->map[i - 1].host > off - b->hot;)
-		i--;
-	*map = &b->map[i - 1];
+	*map = block_map(b);
+	*guest = b->phys & (PAGE_SIZE - 1);
+	for (unsigned i = 1; i < b->insn_count && block_map(b)[i].host <= off - b->hot; i++) {
+		*guest += (*map)->len;
+		++*map;
+	}
 	return b;
 }
 

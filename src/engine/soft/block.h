@@ -24,9 +24,9 @@
 #include "memory.h"
 
 #define CODE_REGIONS  7
-#define REGION_HOT    (2048u << 10)
-#define REGION_COLD   (1472u << 10)
-#define REGION_META   (1344u << 10)
+#define REGION_HOT    (1792u << 10)
+#define REGION_COLD   (1280u << 10)
+#define REGION_META   (1728u << 10)
 #define REGION_BLOCKS 16384
 #define CODE_HOT_SIZE (CODE_REGIONS * REGION_HOT)
 #define CODE_CACHE_SIZE \
@@ -55,7 +55,6 @@ struct block_exit {
 	uint32_t next_in;    /* list of to->incoming */
 	uint32_t prev_in;    /* 0: the first one there */
 	uint32_t next_cross; /* list of linked exits that lead to another page */
-	uint32_t sibling;    /* next exit of the same block */
 	uint32_t patch;      /* cache offset of the rel32 */
 	uint32_t stub;       /* cache offset it points to while unlinked */
 	uint32_t mode;       /* the mode word at the target */
@@ -66,10 +65,9 @@ struct block_exit {
 	bool forward; /* leads on in the same page: no need to poll there, for no loop is without another exit */
 };
 
-/* Where each guest instruction's host code begins: for faults in copied code. */
+/* Where each guest instruction's host code begins, from the block's first on: for faults in copied code. */
 struct insn_map {
 	uint16_t host;      /* offset from the block's hot code */
-	uint16_t guest;     /* offset from the page */
 	uint8_t host_flags; /* compressed mask of flags that live in RFLAGS (flags_pack) */
 	uint8_t len;
 };
@@ -80,15 +78,14 @@ struct block {
 	uint64_t page_va; /* absolute blocks: linear address of the page; else 0 */
 	uint64_t dep;     /* 64-byte granules of the first page it depends on */
 	uint64_t dep2;    /* and of the second */
-	struct insn_map *map;
 	uint32_t mode;
 	uint32_t hot; /* cache offset */
 	/* Meta offsets of other blocks; 0: none */
 	uint32_t page_next, page2_next;
 	uint32_t incoming; /* exits linked to it: meta offset of the first */
-	uint32_t exits;    /* its own, through sibling */
 	uint16_t hot_len;
 	uint16_t insn_count;
+	uint16_t exit_count;
 	bool absolute;
 	bool invalid;
 };
@@ -308,6 +305,18 @@ static inline uint16_t flags_ax_mask(uint32_t f)
 /* Room in the metadata, or NULL when the region's is full. */
 void *meta_alloc(struct soft_engine *e, size_t size);
 
+/* Behind a block lie its map and, in one piece, its exits; nothing else may be allocated between. */
+static inline struct insn_map *block_map(const struct block *b)
+{
+	return (struct insn_map *)(uintptr_t)(b + 1);
+}
+
+static inline struct block_exit *block_exits(const struct block *b)
+{
+	return (struct block_exit *)(uintptr_t)((const uint8_t *)(b + 1) +
+						((sizeof(struct insn_map) * b->insn_count + 7) & ~7ul));
+}
+
 /* Has the region room for @bytes of hot, and of cold, code and one more block? */
 static inline bool code_room(const struct soft_engine *e, uint32_t bytes)
 {
@@ -370,8 +379,8 @@ void page_watch(struct soft_engine *e, uint32_t page);
 void block_next_region(struct soft_engine *e);
 /* Empties the cache. Only while no vCPU is inside translated code. */
 void block_flush_all(struct soft_engine *e);
-/* The block whose hot code holds @host_pc (an offset), and the map entry; NULL if none. */
-struct block *block_at(struct soft_engine *e, uint32_t off, const struct insn_map **map);
+/* The block whose hot code holds cache offset @off, the map entry and the instruction's page offset; NULL if none. */
+struct block *block_at(struct soft_engine *e, uint32_t off, const struct insn_map **map, unsigned *guest);
 const struct desc *trampoline_at(struct soft_engine *e, uint32_t off);
 
 /* ---- thunk.c ---- */

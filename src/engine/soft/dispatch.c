@@ -672,7 +672,7 @@ static enum after host_fault(struct soft_vcpu *v)
 	uint32_t off = (uint32_t)(v->host_fault.fault_pc - v->host_fault.code);
 	const struct insn_map *map = NULL;
 	const struct block *b;
-	uint64_t page_off;
+	unsigned page_off;
 	uint16_t mask = 0;
 	const struct desc *site;
 
@@ -682,10 +682,9 @@ static enum after host_fault(struct soft_vcpu *v)
 		b = meta_at(e, site->block);
 		page_off = site->off;
 	} else {
-		b = block_at(e, off, &map);
+		b = block_at(e, off, &map, &page_off);
 		if (!b)
 			return STOP;
-		page_off = map->guest;
 		mask = flags_ax_mask(flags_unpack(map->host_flags));
 	}
 	if (v->host_fault.fault_vector == VEC_PF)

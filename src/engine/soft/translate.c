@@ -415,9 +415,8 @@ static void emit_block(struct xlat *x)
 
 		x->in = in;
 		x->store = NULL;
-		b->map[i] = (struct insn_map){
+		block_map(b)[i] = (struct insn_map){
 			.host = (uint16_t)(cache_off(x, x->hot.p) - b->hot),
-			.guest = in->off,
 			/* Memory operands have had their live flags saved by the check. */
 			.host_flags = insn_memory(in) && !is_member(x, in, ACCESS_OPERAND)
 					      ? 0
@@ -495,8 +494,7 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 	compute_liveness(&x);
 	plan_groups(&x);
 
-	b->map = meta_alloc(e, sizeof(*b->map) * x.n);
-	if (!b->map)
+	if (!meta_alloc(e, sizeof(struct insn_map) * x.n))
 		return NULL;
 
 	x.hot = (struct emitter){ e->code_rw + e->hot_next, e->code_rw + e->hot_next + BLOCK_MAX_HOST,

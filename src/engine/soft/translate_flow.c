@@ -22,8 +22,7 @@ static struct block_exit *new_exit(struct xlat *x, int64_t target)
 	}
 	memset(e, 0, sizeof(*e));
 	e->from = meta_off(x->engine, x->block);
-	e->sibling = x->block->exits;
-	x->block->exits = meta_off(x->engine, e);
+	x->block->exit_count++;
 	e->mode = x->exit_mode;
 	e->cross = target < 0 || target >= PAGE_SIZE;
 	e->target = (int32_t)target;
