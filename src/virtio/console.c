@@ -132,8 +132,14 @@ static void tell_sent(struct virtio_console *vc)
 static void transmit(struct virtio_console *vc)
 {
 	struct virtio_device *dev = &vc->dev;
+	bool more = false;
 
-	for (;;) {
+	/* A guest that adds as fast as we take must not keep the main thread here. */
+	for (unsigned chains = 0;; chains++) {
+		if (chains == VIRTQ_DEFAULT_SIZE) {
+			more = true;
+			break;
+		}
 		if (!vc->waiting) {
 			vc->chain = (struct virtq_chain){ .iov = vc->iov, .capacity = PIECES_MAX };
 			vc->sent = 0;
@@ -146,6 +152,9 @@ static void transmit(struct virtio_console *vc)
 		virtq_push(&dev->queue[TRANSMIT], &vc->chain, 0);
 	}
 	tell_sent(vc);
+	/* Before that the timer runs already. */
+	if (more && vc->settled)
+		set_timer(vc, 1);
 }
 
 /* ---- input ---- */
@@ -167,7 +176,11 @@ static void receive(struct virtio_console *vc)
 			if (n < iov[i].iov_len)
 				break;
 		}
-		/* The serial port has got hold of it, or the driver put up nothing writable. */
+		if (!chain.in_count) {
+			virtio_break(dev, RECEIVE, "a buffer for input that is not writable");
+			return;
+		}
+		/* The serial port has got hold of it. */
 		if (!done) {
 			virtq_unpop(&dev->queue[RECEIVE], 1);
 			break;
@@ -204,6 +217,7 @@ static void settle(struct virtio_console *vc)
 {
 	vc->settled = true;
 	receive(vc);
+	transmit(vc);
 	vc->silent = false;
 	vc->told = now_ns();
 	virtio_flush(&vc->dev, TRANSMIT);

@@ -442,7 +442,6 @@ static void test_early_input(void **state)
 	stop(&b);
 }
 
-/* A buffer that cannot be written is left alone: no endless loop, no input lost. */
 static void test_nothing_writable(void **state)
 {
 	struct bench b;
@@ -453,12 +452,39 @@ static void test_nothing_writable(void **state)
 	driver_add(&b.d.q[RX], &(struct driver_buf){ at, 4, false }, 1);
 	virtio_notify(b.d.dev, RX);
 	type(&b, "abc");
-	assert_false(driver_get_used(&b.d.q[RX], NULL, NULL));
+	assert_int_equal(b.d.warnings, 1);
+	assert_non_null(strstr(b.d.warning, "console: queue 0: a buffer for input that is not writable"));
 	assert_memory_equal(driver_ptr(&b.d, at, 5), "mine", 5);
+	/* The input is still there. */
 	assert_true(driver_start(&b.d, b.d.dev, 0));
 	virtio_console_settle(b.d.dev);
 	at = offer(&b, 64);
 	assert_received(&b, at, "abc");
+	stop(&b);
+}
+
+/* More than one round's worth at once. */
+static void test_long_queue(void **state)
+{
+	struct bench b;
+	unsigned back = 0;
+	uint64_t at;
+
+	start(&b, CONSOLE_UART);
+	at = put(&b, "x");
+	for (unsigned i = 0; i < 3 * VIRTQ_DEFAULT_SIZE; i++) {
+		while (driver_add(&b.d.q[TX], &(struct driver_buf){ at, 1, false }, 1) < 0) {
+			virtio_notify(b.d.dev, TX);
+			run(&b);
+			while (driver_get_used(&b.d.q[TX], NULL, NULL))
+				back++;
+		}
+	}
+	virtio_notify(b.d.dev, TX);
+	run(&b);
+	while (driver_get_used(&b.d.q[TX], NULL, NULL))
+		back++;
+	assert_int_equal(back, 3 * VIRTQ_DEFAULT_SIZE);
 	stop(&b);
 }
 
@@ -607,6 +633,7 @@ int main(void)
 		cmocka_unit_test(test_much_input),
 		cmocka_unit_test(test_early_input),
 		cmocka_unit_test(test_nothing_writable),
+		cmocka_unit_test(test_long_queue),
 		cmocka_unit_test(test_end_of_input),
 		cmocka_unit_test(test_pipe_waits),
 		cmocka_unit_test(test_terminal_finds_a_listener),
