@@ -62,6 +62,15 @@ struct machine_vcpu {
 	bool deaf;
 };
 
+#define LGUEST_DOORBELLS 31 /* no more rings than interrupts */
+
+/* A ring whose NOTIFYs an engine of the lguest platform counts in an event descriptor. */
+struct machine_doorbell {
+	struct machine *machine;
+	struct event_source source;
+	uint32_t ring; /* its address */
+};
+
 struct machine;
 struct vcpu_bus;
 
@@ -99,6 +108,9 @@ struct machine {
 		struct {
 			struct lguest lguest;
 			struct lguest_bus lguest_bus;
+			struct machine_doorbell doorbell[LGUEST_DOORBELLS];
+			unsigned doorbells;
+			pthread_mutex_t doorbell_lock; /* one NOTIFY at a time */
 		};
 	};
 	struct machine_vcpu vcpu[PC_MAX_VCPUS];

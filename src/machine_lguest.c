@@ -11,6 +11,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 #include <x86intrin.h>
 
 #include "boot/boot.h"
@@ -51,7 +54,7 @@ static void on_end(void *opaque, enum lguest_end how, const char *reason)
 	struct machine *m = opaque;
 
 	if (how == LGUEST_RESTART)
-		machine_notice(m, reason);
+		machine_notice(m, *reason ? reason : "the guest restarts");
 	else
 		snprintf(m->last_words, sizeof(m->last_words), "%s", reason);
 	machine_conclude(m, outcome[how]);
@@ -67,11 +70,72 @@ static void on_early_console(void *opaque, const char *text, unsigned len)
 				return;
 }
 
+/* ---- doorbells that ring on the main thread, where the engine has them (EVENTFD) ---- */
+
+static void answer(struct machine *m, struct machine_doorbell *bell)
+{
+	eventfd_t count;
+
+	if (eventfd_read(bell->source.fd, &count) == 0)
+		lguest_bus_notify(&m->lguest_bus, bell->ring);
+}
+
+/* Main thread. */
+static void on_doorbell(void *opaque, uint32_t events)
+{
+	struct machine_doorbell *bell = opaque;
+	struct machine *m = bell->machine;
+
+	pthread_mutex_lock(&m->doorbell_lock);
+	answer(m, bell);
+	pthread_mutex_unlock(&m->doorbell_lock);
+}
+
 static bool on_notify(void *opaque, uint32_t addr)
 {
 	struct machine *m = opaque;
+	bool ok;
 
-	return lguest_bus_notify(&m->lguest_bus, addr);
+	pthread_mutex_lock(&m->doorbell_lock);
+	/* In the guest's order: a doorbell from before a reset must not start the device again behind it. */
+	for (unsigned i = 0; i < m->doorbells; i++)
+		answer(m, &m->doorbell[i]);
+	ok = lguest_bus_notify(&m->lguest_bus, addr);
+	pthread_mutex_unlock(&m->doorbell_lock);
+	return ok;
+}
+
+static void remove_doorbells(struct machine *m)
+{
+	for (unsigned i = 0; i < m->doorbells; i++) {
+		eventloop_remove(&m->loop, &m->doorbell[i].source);
+		close(m->doorbell[i].source.fd);
+	}
+	m->doorbells = 0;
+}
+
+/* Any that fails does without: its NOTIFYs come by on_notify(). */
+static void add_doorbells(struct machine *m)
+{
+	uint32_t ring;
+
+	remove_doorbells(m);
+	for (unsigned i = 0; i < LGUEST_DOORBELLS && lguest_bus_ring(&m->lguest_bus, i, &ring); i++) {
+		struct machine_doorbell *bell = &m->doorbell[m->doorbells];
+
+		*bell = (struct machine_doorbell){ .machine = m, .ring = ring };
+		bell->source = (struct event_source){ .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+						      .ready = on_doorbell,
+						      .opaque = bell };
+		if (bell->source.fd < 0)
+			continue;
+		if (eventloop_add(&m->loop, &bell->source, EPOLLIN) != 0) {
+			close(bell->source.fd);
+			continue;
+		}
+		m->doorbells++;
+		m->engine->vcpu_route_notify(m->vcpu[0].vcpu, ring, bell->source.fd);
+	}
 }
 
 static const struct lguest_host lguest_host = {
@@ -239,11 +303,13 @@ static bool create(struct machine *m)
 	lguest_init(&m->lguest, &m->memory, (uint32_t)ram, m->cpuid.tsc_khz, &lguest_host, m);
 	lguest_bus_init(&m->lguest_bus, &m->memory, m->lguest.ram, m->lguest.limit, raise_irq, m);
 	console_prefer(&m->console, CONSOLE_HVC);
+	pthread_mutex_init(&m->doorbell_lock, NULL);
 	return true;
 }
 
 static void destroy(struct machine *m)
 {
+	remove_doorbells(m);
 }
 
 static int plug(struct machine *m, struct virtio_device *dev)
@@ -273,6 +339,8 @@ static bool load(struct machine *m, struct x86_state *state)
 
 static void start(struct machine *m)
 {
+	if (m->engine->vcpu_route_notify)
+		add_doorbells(m);
 }
 
 static void reset(struct machine *m)

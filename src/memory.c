@@ -3,7 +3,8 @@
  * Guest RAM. A memfd rather than anonymous memory: a second mapping of the
  * same pages, or another process that serves a device, can then share it.
  * The host kernel fills it page by page when the guest first touches it, so a
- * guest of 4 GiB costs what it uses.
+ * guest of 4 GiB costs what it uses. Kernels before 3.17, the hosts of
+ * engine_lguest, have no memfd: there it is anonymous memory.
  */
 #include "memory.h"
 
@@ -15,23 +16,25 @@
 
 int guest_memory_create(struct guest_memory *mem, uint64_t size)
 {
-	int error;
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS, error;
 
 	*mem = (struct guest_memory){ .fd = -1, .watch.lock = PTHREAD_MUTEX_INITIALIZER };
 	if (!size || size % 4096 || size > GUEST_RAM_MAX)
 		return -EINVAL;
 
 	mem->fd = memfd_create("lguest-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (mem->fd < 0)
+	if (mem->fd < 0 && errno != ENOSYS)
 		return -errno;
-	if (ftruncate(mem->fd, (off_t)size) < 0)
-		goto fail;
-	/* Nobody who is ever handed the file can shrink it under our mapping (SIGBUS). */
-	if (fcntl(mem->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-		goto fail;
-
+	if (mem->fd >= 0) {
+		if (ftruncate(mem->fd, (off_t)size) < 0)
+			goto fail;
+		/* Nobody who is ever handed the file can shrink it under our mapping (SIGBUS). */
+		if (fcntl(mem->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+			goto fail;
+		flags = MAP_SHARED;
+	}
 	/* NORESERVE: overcommit is the point of lazy filling. Never executable: guest code runs from copies. */
-	mem->base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, mem->fd, 0);
+	mem->base = mmap(NULL, size, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, mem->fd, 0);
 	if (mem->base == MAP_FAILED) {
 		mem->base = NULL;
 		goto fail;
@@ -72,6 +75,9 @@ void guest_memory_destroy(struct guest_memory *mem)
 
 int guest_memory_clear(struct guest_memory *mem)
 {
+	/* Private pages come back as zero. */
+	if (mem->fd < 0)
+		return madvise(mem->base, mem->size, MADV_DONTNEED) < 0 ? -errno : 0;
 	/* A hole reads as zero, in every mapping of the file, and owns no pages. */
 	if (fallocate(mem->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)mem->size) < 0)
 		return -errno;

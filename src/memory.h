@@ -38,7 +38,7 @@ struct guest_memory_watch {
 };
 
 struct guest_memory {
-	int fd;        /* the memfd, owned */
+	int fd;        /* the memfd, owned; -1 on hosts without */
 	uint8_t *base; /* host address of offset 0, owned mapping */
 	uint64_t size; /* low_size + high_size, a multiple of 4096 */
 	uint64_t low_size;

@@ -153,7 +153,8 @@ struct engine {
 	void (*vcpu_flush_tlb)(struct vcpu *v);
 	/*
 	 * Only engines that do the lguest ABI themselves have these (else NULL): raises
-	 * virtual interrupt @irq; counts NOTIFYs with @value in @eventfd from now on. 0 or -errno.
+	 * virtual interrupt @irq; before vcpu_run(): will count NOTIFYs with @value in @eventfd, when it can,
+	 * instead of calling notify(). 0 or -errno.
 	 */
 	int (*vcpu_raise)(struct vcpu *v, unsigned irq);
 	int (*vcpu_route_notify)(struct vcpu *v, uint32_t value, int eventfd);

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,9 @@
 
 enum request { REQUEST_INITIALIZE = 0, REQUEST_IRQ = 2, REQUEST_EVENTFD = 4 };
 
+/* More than devices of one guest can have queues: each has an interrupt of its own. */
+#define MAX_ROUTES 32
+
 struct lguest_vcpu {
 	const struct guest_memory *memory;
 	struct vcpu_bus bus;
@@ -37,6 +41,12 @@ struct lguest_vcpu {
 	unsigned long start; /* first instruction, guest-physical */
 	pthread_t thread;
 	volatile bool running;
+	struct {
+		uint32_t value;
+		int eventfd;
+	} route[MAX_ROUTES];
+	unsigned routes;
+	atomic_bool complained;
 };
 
 struct lguest_engine {
@@ -58,16 +68,24 @@ static int request(const struct lguest_vcpu *v, const unsigned long *words, unsi
 
 static bool initialise(struct lguest_vcpu *v)
 {
-	const unsigned long words[] = { REQUEST_INITIALIZE, (unsigned long)(uintptr_t)v->memory->base,
-					(unsigned long)(v->memory->size >> 12), v->start };
+	unsigned long words[] = { REQUEST_INITIALIZE, (unsigned long)(uintptr_t)v->memory->base,
+				  (unsigned long)(v->memory->size >> 12), v->start };
 	int error = host_interrupt_install();
 
 	if (!error)
 		error = request(v, words, 4);
-
-	if (error)
+	if (error) {
 		fprintf(stderr, "lguest: " DEVICE ": cannot create a guest: %s\n", strerror(-error));
-	return error == 0;
+		return false;
+	}
+	/* Only now does the kernel take them. What it refuses comes back to run_once(). */
+	for (unsigned i = 0; i < v->routes; i++) {
+		words[0] = REQUEST_EVENTFD;
+		words[1] = v->route[i].value;
+		words[2] = (unsigned long)v->route[i].eventfd;
+		request(v, words, 3);
+	}
+	return true;
 }
 
 /* False: something that should not happen, a line was printed. */
@@ -131,16 +149,28 @@ static void lguest_kick(struct vcpu *vcpu)
 
 static int lguest_raise(struct vcpu *vcpu, unsigned irq)
 {
+	struct lguest_vcpu *v = to_lguest(vcpu);
 	const unsigned long words[] = { REQUEST_IRQ, irq };
+	int error = request(v, words, 2);
 
-	return request(to_lguest(vcpu), words, 2);
+	/* As many as the host has of its own: 16 on a uniprocessor kernel without IO-APIC. */
+	if (error == -EINVAL && !atomic_exchange(&v->complained, true))
+		fprintf(stderr,
+			"lguest: " DEVICE
+			": the host's kernel has no interrupt %u for guests (fewer devices will do)\n",
+			irq);
+	return error;
 }
 
 static int lguest_route_notify(struct vcpu *vcpu, uint32_t value, int eventfd)
 {
-	const unsigned long words[] = { REQUEST_EVENTFD, value, (unsigned long)eventfd };
+	struct lguest_vcpu *v = to_lguest(vcpu);
 
-	return request(to_lguest(vcpu), words, 3);
+	if (v->routes == MAX_ROUTES)
+		return -ENOSPC;
+	v->route[v->routes].value = value;
+	v->route[v->routes++].eventfd = eventfd;
+	return 0;
 }
 
 /* ---- construction ---- */

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -87,22 +88,45 @@ static int open_path(const char *path, int flags, char *err, size_t errlen)
 	return fd;
 }
 
+/*
+ * Linux has locks that belong to descriptors rather than to processes since
+ * 3.15; flock() does the same on older hosts (EINVAL), though not over NFS, and each is
+ * blind to the other. There, who has the lock shows when readers would get it.
+ */
+static int try_lock(int fd, bool writable, bool *by_writer)
+{
+	struct flock whole = { .l_type = writable ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET };
+	int error;
+
+	if (fcntl(fd, F_OFD_SETLK, &whole) == 0)
+		return 0;
+	if (errno == EINVAL) {
+		if (flock(fd, (writable ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0)
+			return 0;
+		error = errno;
+		*by_writer = !writable || flock(fd, LOCK_SH | LOCK_NB) < 0;
+		return error;
+	}
+	error = errno;
+	whole = (struct flock){ .l_type = F_RDLCK, .l_whence = SEEK_SET };
+	*by_writer = fcntl(fd, F_OFD_GETLK, &whole) == 0 && whole.l_type == F_WRLCK;
+	return error;
+}
+
 static bool lock(int fd, const char *path, bool writable, const struct disk_options *options, char *err,
 		 size_t errlen)
 {
-	struct flock whole = { .l_type = writable ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET };
-	bool by_writer;
+	bool by_writer = false;
+	int error = try_lock(fd, writable, &by_writer);
 
-	if (fcntl(fd, F_OFD_SETLK, &whole) == 0)
+	if (error == 0)
 		return true;
-	if (errno != EAGAIN && errno != EACCES) {
+	if (error != EAGAIN && error != EACCES) {
 		warn(options, "%s: cannot be locked (%s): see to it that nobody else uses it", path,
-		     strerror(errno));
+		     strerror(error));
 		return true;
 	}
 	/* Any reader is in the way of a writer, but which of both it is the user wants to know. */
-	whole = (struct flock){ .l_type = F_RDLCK, .l_whence = SEEK_SET };
-	by_writer = fcntl(fd, F_OFD_GETLK, &whole) == 0 && whole.l_type == F_WRLCK;
 	if (by_writer)
 		snprintf(err, errlen,
 			 "%s: is in use as a writable disk, by another lguest, --block or program%s", path,
@@ -293,6 +317,22 @@ struct disk *disk_file_open(const char *path, const struct disk_options *options
 	return NULL;
 }
 
+/* A name, for a moment. */
+static int named_temporary(const char *dir)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	if (snprintf(path, sizeof(path), "%s/lguest-XXXXXX", dir) >= (int)sizeof(path)) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd >= 0)
+		unlink(path);
+	return fd;
+}
+
 struct disk *disk_file_temporary(uint64_t size, const struct disk_options *options,
 				 const struct disk_client *client, char *err, size_t errlen)
 {
@@ -306,6 +346,9 @@ struct disk *disk_file_temporary(uint64_t size, const struct disk_options *optio
 		return NULL;
 	}
 	d->fd = open(dir, O_TMPFILE | O_RDWR | O_EXCL | O_CLOEXEC, 0600);
+	/* Kernels before 3.11 take it for an attempt to write to a directory; some file systems have none. */
+	if (d->fd < 0 && (errno == EISDIR || errno == EOPNOTSUPP))
+		d->fd = named_temporary(dir);
 	if (d->fd < 0 || ftruncate(d->fd, (off_t)size) < 0)
 		snprintf(
 			err, errlen,

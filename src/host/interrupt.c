@@ -16,8 +16,14 @@ int host_interrupt_install(void)
 {
 	/* Without SA_RESTART. */
 	struct sigaction action = { .sa_handler = ignore };
+	sigset_t set;
 
-	return sigaction(SIGNAL, &action, NULL) ? -errno : 0;
+	if (sigaction(SIGNAL, &action, NULL))
+		return -errno;
+	/* Threads begin with all signals blocked: see signals.c. */
+	sigemptyset(&set);
+	sigaddset(&set, SIGNAL);
+	return -pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
 void host_interrupt(pthread_t thread)

@@ -9,7 +9,7 @@
 
 #include <pthread.h>
 
-/* For the whole process, as often as you like. 0 or -errno. */
+/* By the thread that is to be interrupted. 0 or -errno. */
 int host_interrupt_install(void);
 /* Any thread, any signal handler. @thread must not have been joined. */
 void host_interrupt(pthread_t thread);

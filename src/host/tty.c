@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -32,6 +33,17 @@ static bool same_modes(const struct termios *a, const struct termios *b)
 	       memcmp(a->c_cc, b->c_cc, sizeof(a->c_cc)) == 0;
 }
 
+/* Hosts before Linux 5.9 have no close_range(2). We have opened next to nothing yet. */
+static void close_from_to(int first, int last)
+{
+	long max = sysconf(_SC_OPEN_MAX);
+
+	if (syscall(SYS_close_range, first, last, 0) == 0 || errno != ENOSYS)
+		return;
+	for (int fd = first; fd <= last && fd < (max > 0 && max < 4096 ? max : 4096); fd++)
+		close(fd);
+}
+
 /* The child: holds the terminal and its end of the pipe, nothing else. */
 static _Noreturn void guard_main(const struct tty *tty, int pipe_end)
 {
@@ -47,10 +59,10 @@ static _Noreturn void guard_main(const struct tty *tty, int pipe_end)
 	}
 	/* Above all not standard output: whoever reads it waits for its end. */
 	if (fds[0] > 0)
-		syscall(SYS_close_range, 0, fds[0] - 1, 0);
+		close_from_to(0, fds[0] - 1);
 	if (fds[1] > fds[0] + 1)
-		syscall(SYS_close_range, fds[0] + 1, fds[1] - 1, 0);
-	syscall(SYS_close_range, fds[1] + 1, ~0u, 0);
+		close_from_to(fds[0] + 1, fds[1] - 1);
+	close_from_to(fds[1] + 1, INT_MAX);
 	do {
 		n = read(pipe_end, &done, 1);
 	} while (n < 0 && errno == EINTR);

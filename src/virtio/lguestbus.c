@@ -215,6 +215,13 @@ static void status_changed(struct lguest_bus_device *d)
 		start(d);
 }
 
+bool lguest_bus_ring(const struct lguest_bus *bus, unsigned n, uint32_t *addr)
+{
+	/* They lie in a row. */
+	*addr = bus->page + 4096 + n * ring_bytes();
+	return *addr < bus->next_ring;
+}
+
 bool lguest_bus_notify(struct lguest_bus *bus, uint32_t addr)
 {
 	for (unsigned i = 0; i < bus->devices; i++) {

@@ -10,11 +10,13 @@
  * for megabytes from spending all of its time there with the device's lock held.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/virtio_ids.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include "virtio/device.h"
 #include "virtio/devices.h"
@@ -24,15 +26,17 @@
 
 struct rng {
 	struct virtio_device dev;
+	int urandom; /* /dev/urandom on hosts without getrandom(2), before Linux 3.17; else -1 */
 };
 
 /* How many bytes it gave: all, unless the host's kernel refuses. */
-static size_t fill(uint8_t *to, size_t len)
+static size_t fill(const struct rng *rng, uint8_t *to, size_t len)
 {
 	size_t done = 0;
 
 	while (done < len) {
-		ssize_t n = getrandom(to + done, len - done, 0);
+		ssize_t n = rng->urandom < 0 ? getrandom(to + done, len - done, 0)
+					     : read(rng->urandom, to + done, len - done);
 
 		if (n > 0)
 			done += (size_t)n;
@@ -43,7 +47,7 @@ static size_t fill(uint8_t *to, size_t len)
 }
 
 /* How many bytes were written into the pieces of @chain. */
-static uint32_t serve(const struct virtq_chain *chain)
+static uint32_t serve(const struct rng *rng, const struct virtq_chain *chain)
 {
 	const struct iovec *iov = chain->iov + chain->out_count;
 	size_t done = 0;
@@ -53,7 +57,7 @@ static uint32_t serve(const struct virtq_chain *chain)
 
 		if (len > REQUEST_MAX - done)
 			len = REQUEST_MAX - done;
-		n = fill(iov[i].iov_base, len);
+		n = fill(rng, iov[i].iov_base, len);
 		done += n;
 		if (n < len)
 			break;
@@ -72,7 +76,7 @@ static void rng_notify(struct virtio_device *dev, unsigned queue)
 			virtio_break(dev, queue, "a request that is not all writable");
 			return;
 		}
-		virtq_push(&dev->queue[queue], &chain, serve(&chain));
+		virtq_push(&dev->queue[queue], &chain, serve((const struct rng *)dev, &chain));
 	}
 	virtio_flush(dev, queue);
 }
@@ -91,6 +95,8 @@ static void rng_destroy(struct virtio_device *dev)
 	struct rng *rng = (struct rng *)dev;
 
 	virtio_fini(dev);
+	if (rng->urandom >= 0)
+		close(rng->urandom);
 	free(rng);
 }
 
@@ -107,11 +113,20 @@ struct virtio_device *virtio_rng_create(unsigned index, const struct virtio_env 
 					size_t errlen)
 {
 	struct rng *rng = calloc(1, sizeof(*rng));
-	char name[16];
+	char name[16], byte;
 
 	if (!rng) {
 		snprintf(err, errlen, "--rng: %s", strerror(ENOMEM));
 		return NULL;
+	}
+	rng->urandom = -1;
+	if (getrandom(&byte, 1, GRND_NONBLOCK) < 0 && errno == ENOSYS) {
+		rng->urandom = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+		if (rng->urandom < 0) {
+			snprintf(err, errlen, "--rng: /dev/urandom: %s", strerror(errno));
+			free(rng);
+			return NULL;
+		}
 	}
 	snprintf(name, sizeof(name), "rng%u", index);
 	virtio_init(&rng->dev, &rng_ops, env, name, 0, 0, VIRTQ_DEFAULT_SIZE);
