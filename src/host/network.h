@@ -43,6 +43,8 @@ struct network_user {
 	void (*writable)(void *opaque);
 	/* The last readable() or writable() of a row: time to interrupt the guest. */
 	void (*done)(void *opaque);
+	/* There will be no packets any more. */
+	void (*lost)(void *opaque);
 	/* One line for the user of the program. */
 	void (*warn)(void *opaque, const char *line);
 	void *opaque;

@@ -77,6 +77,7 @@ static void lose(struct tap *t, int error)
 	snprintf(line, sizeof(line), "network interface %s: %s (the guest goes on without)", t->name,
 		 strerror(error));
 	t->user.warn(t->user.opaque, line);
+	t->user.lost(t->user.opaque);
 }
 
 static void on_event(void *opaque, uint32_t events)

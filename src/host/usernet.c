@@ -92,9 +92,10 @@ struct usernet {
 	size_t queued;
 	uint32_t fragment_id;
 
-	uint8_t out[NETWORK_FRAME_MAX]; /* a packet of the guest, in one piece */
-	uint8_t in[NETWORK_FRAME_MAX];  /* one of slirp's that had to be changed */
-	uint8_t piece[MTU + 64];        /* a fragment of it */
+	uint8_t out[NETWORK_FRAME_MAX];  /* a packet of the guest, in one piece */
+	uint8_t half[NETWORK_FRAME_MAX]; /* less than that, where slirp does not take all of it */
+	uint8_t in[NETWORK_FRAME_MAX];   /* one of slirp's that had to be changed */
+	uint8_t piece[MTU + 64];         /* a fragment of it */
 };
 
 static struct usernet *to_usernet(struct network *net)
@@ -511,6 +512,13 @@ static void usernet_stop(struct network *net)
 	arm_sockets(u);
 }
 
+static void input_piece(void *opaque, const uint8_t *frame, size_t len)
+{
+	struct usernet *u = opaque;
+
+	slirp_input(u->slirp, frame, (int)len);
+}
+
 static int usernet_send(struct network *net, const struct iovec *iov, unsigned count, size_t len)
 {
 	struct usernet *u = to_usernet(net);
@@ -531,7 +539,10 @@ static int usernet_send(struct network *net, const struct iovec *iov, unsigned c
 		return -EINVAL;
 	if (u->features & BIT(VIRTIO_NET_F_GUEST_TSO4))
 		offload_raise_mss(u->out, at, LARGE_MSS);
-	slirp_input(u->slirp, u->out, (int)at);
+	/* Segments of IPv6 can be that large. */
+	if (hdr->gso_type == VIRTIO_NET_HDR_GSO_NONE || at <= SLIRP_MTU + NETWORK_FRAME_MIN ||
+	    !offload_segment(u->out, at, SLIRP_MTU, u->half, input_piece, u))
+		slirp_input(u->slirp, u->out, (int)at);
 	return 0;
 }
 

@@ -17,6 +17,16 @@
 
 #define BIT(feature) (1ull << (feature))
 
+static void fill_config(struct virtio_net *n, const uint8_t mac[6])
+{
+	struct virtio_net_config config = { .status = n->link_down ? 0 : VIRTIO_NET_S_LINK_UP,
+					    .max_virtqueue_pairs = 1,
+					    .mtu = n->net->mtu };
+
+	memcpy(config.mac, mac, sizeof(config.mac));
+	memcpy(n->dev.config, &config, n->dev.config_len);
+}
+
 /* ---- what the network calls, with the lock held ---- */
 
 static void on_readable(void *opaque)
@@ -34,6 +44,15 @@ static void on_done(void *opaque)
 	net_rx_settle(opaque);
 }
 
+static void on_lost(void *opaque)
+{
+	struct virtio_net *n = opaque;
+
+	n->link_down = true;
+	fill_config(n, n->s.mac);
+	virtio_config_change(&n->dev);
+}
+
 static void on_warn(void *opaque, const char *line)
 {
 	struct virtio_net *n = opaque;
@@ -43,16 +62,6 @@ static void on_warn(void *opaque, const char *line)
 }
 
 /* ---- what the driver causes ---- */
-
-static void fill_config(struct virtio_net *n, const uint8_t mac[6])
-{
-	struct virtio_net_config config = { .status = VIRTIO_NET_S_LINK_UP,
-					    .max_virtqueue_pairs = 1,
-					    .mtu = n->net->mtu };
-
-	memcpy(config.mac, mac, sizeof(config.mac));
-	memcpy(n->dev.config, &config, n->dev.config_len);
-}
 
 static void reset_state(struct virtio_net *n)
 {
@@ -152,6 +161,7 @@ struct virtio_device *net_create(const struct net_config *cfg, unsigned index, c
 				     .readable = on_readable,
 				     .writable = on_writable,
 				     .done = on_done,
+				     .lost = on_lost,
 				     .warn = on_warn,
 				     .opaque = n };
 	uint64_t features = BIT(VIRTIO_NET_F_MAC) | BIT(VIRTIO_NET_F_STATUS) | BIT(VIRTIO_NET_F_MTU) |

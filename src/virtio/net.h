@@ -79,6 +79,7 @@ struct virtio_net {
 	struct virtio_device dev;
 	struct network *net;
 	uint8_t mac[6];  /* its own */
+	bool link_down;  /* the network is gone */
 	unsigned header; /* bytes before each frame in the guest's buffers: 10 or 12 */
 	bool mergeable;
 	struct net_state s;

@@ -311,8 +311,9 @@ def net_tunnet(runner, value):
                 rates = [iperf(guest, "192.168.19.1"), iperf(guest, "192.168.19.1", "-R"), iperf(guest, "192.168.19.1", "-P", "3", "--bidir")]
                 need(min(rates) > 20, f"Mbit/s: {rates}")
                 # Without offloads, too: other paths on both sides.
-                guest.must("ethtool -K eth0 tx off tso off gso off gro off sg off")
+                guest.must("ethtool -K eth0 tx off tso off gso off gro off sg off rx-gro-hw off")
                 need(iperf(guest, "192.168.19.1") > 20, "without offloads")
+                need(iperf(guest, "192.168.19.1", "-R") > 20, "without offloads, the other way")
             # Too much for anybody: it stays usable, and works when they end.
             flood("192.168.19.2")
             guest.must("ping -c 2 -W 5 192.168.19.1", 20)
@@ -368,6 +369,7 @@ def net_tap(runner):
             if not runner.args.standin:
                 sh("ip link del mytap0")
                 guest.run("ping -c 1 -W 1 192.168.30.1")
+                need_equal(guest.must("cat /sys/class/net/eth0/carrier"), "0\n", "carrier of a card whose network is gone")
                 guest.must("ping -c 2 -W 5 192.168.31.1")
             guest.power_off()
         if not runner.args.standin:

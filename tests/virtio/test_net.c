@@ -247,6 +247,20 @@ static void test_config(void **state)
 	end();
 }
 
+static void test_lost(void **state)
+{
+	begin(0);
+	assert_int_equal(d.config_changes, 0);
+	virtio_lock(d.dev);
+	fake.user.lost(fake.user.opaque);
+	virtio_unlock(d.dev);
+	assert_int_equal(d.config_changes, 1);
+	assert_int_equal(virtio_config_read(d.dev, offsetof(struct virtio_net_config, status), 2), 0);
+	assert_true(driver_start(&d, d.dev, 0));
+	assert_int_equal(virtio_config_read(d.dev, offsetof(struct virtio_net_config, status), 2), 0);
+	end();
+}
+
 static void test_default_mac(void **state)
 {
 	struct network one = { .identity = "192.168.1.1" }, two = { .identity = "192.168.1.2" };
@@ -782,16 +796,27 @@ static void test_bad_commands(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_config),         cmocka_unit_test(test_default_mac),
-		cmocka_unit_test(test_send),           cmocka_unit_test(test_bad_headers),
-		cmocka_unit_test(test_features_count), cmocka_unit_test(test_send_lengths),
-		cmocka_unit_test(test_blocked),        cmocka_unit_test(test_reset_while_blocked),
-		cmocka_unit_test(test_legacy),         cmocka_unit_test(test_receive),
-		cmocka_unit_test(test_receive_pieces), cmocka_unit_test(test_receive_one_chain),
-		cmocka_unit_test(test_starved),        cmocka_unit_test(test_quiet),
-		cmocka_unit_test(test_stash),          cmocka_unit_test(test_hopeless),
-		cmocka_unit_test(test_bad_buffers),    cmocka_unit_test(test_batch),
-		cmocka_unit_test(test_filter),         cmocka_unit_test(test_many_macs),
+		cmocka_unit_test(test_config),
+		cmocka_unit_test(test_lost),
+		cmocka_unit_test(test_default_mac),
+		cmocka_unit_test(test_send),
+		cmocka_unit_test(test_bad_headers),
+		cmocka_unit_test(test_features_count),
+		cmocka_unit_test(test_send_lengths),
+		cmocka_unit_test(test_blocked),
+		cmocka_unit_test(test_reset_while_blocked),
+		cmocka_unit_test(test_legacy),
+		cmocka_unit_test(test_receive),
+		cmocka_unit_test(test_receive_pieces),
+		cmocka_unit_test(test_receive_one_chain),
+		cmocka_unit_test(test_starved),
+		cmocka_unit_test(test_quiet),
+		cmocka_unit_test(test_stash),
+		cmocka_unit_test(test_hopeless),
+		cmocka_unit_test(test_bad_buffers),
+		cmocka_unit_test(test_batch),
+		cmocka_unit_test(test_filter),
+		cmocka_unit_test(test_many_macs),
 		cmocka_unit_test(test_bad_commands),
 	};
 

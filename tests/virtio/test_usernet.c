@@ -83,7 +83,12 @@ static void warn(void *opaque, const char *line)
 static struct card *begin(const struct net_config *cfg, uint64_t features)
 {
 	struct card *c = calloc(1, sizeof(*c));
-	struct network_user user = { &c->lock, readable, writable, done, warn, c };
+	struct network_user user = { .lock = &c->lock,
+				     .readable = readable,
+				     .writable = writable,
+				     .done = done,
+				     .warn = warn,
+				     .opaque = c };
 	char err[200] = "";
 
 	pthread_mutex_init(&c->lock, NULL);
@@ -383,7 +388,12 @@ static void test_port_taken(void **state)
 {
 	struct net_config cfg = { .kind = NET_USER, .forwards = 1 };
 	struct card c = { 0 };
-	struct network_user user = { &c.lock, readable, writable, done, warn, &c };
+	struct network_user user = { .lock = &c.lock,
+				     .readable = readable,
+				     .writable = writable,
+				     .done = done,
+				     .warn = warn,
+				     .opaque = &c };
 	char err[200] = "", wanted[200];
 	int fd = listener(&cfg.forward[0].host_port);
 
