@@ -3,11 +3,36 @@
  * The device page and small drivers for what is on it, in the manner of both
  * eras: 3.x says when features are final, 2.6.3x says each status.
  */
-#include <linux/virtio_blk.h>
-#include <linux/virtio_ids.h>
-#include <linux/virtio_ring.h>
-
 #include "guest.h"
+
+/* virtio 0.9.5, 2.3, appendix C and D; the kernel's headers are not there for -m32 on every machine. */
+struct vring_desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags, next;
+};
+
+struct vring_avail {
+	uint16_t flags, idx, ring[];
+};
+
+struct vring_used {
+	uint16_t flags, idx;
+	struct {
+		uint32_t id, len;
+	} ring[];
+};
+
+struct virtio_blk_outhdr {
+	uint32_t type, ioprio;
+	uint64_t sector;
+};
+
+enum { VRING_DESC_F_NEXT = 1, VRING_DESC_F_WRITE = 2 };
+enum { VIRTIO_ID_NET = 1, VIRTIO_ID_BLOCK, VIRTIO_ID_CONSOLE, VIRTIO_ID_RNG };
+enum { VIRTIO_BLK_T_IN = 0, VIRTIO_BLK_T_OUT = 1, VIRTIO_BLK_T_FLUSH = 4 };
+enum { VIRTIO_BLK_S_OK, VIRTIO_BLK_S_IOERR };
+enum { VIRTIO_BLK_F_SEG_MAX = 2, VIRTIO_BLK_F_FLUSH = 9 };
 
 #define KERNEL 0xc0000000u
 #define PAGE   ((volatile uint8_t *)RAM)
