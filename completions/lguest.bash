@@ -63,7 +63,7 @@ _lguest()
 		esac
 		if [[ $cur == -* ]]; then
 			mapfile -t COMPREPLY < <(compgen -W "-i --initrd= --no-reboot --no-host-decompress --escape= --platform= \
-				-b --block= --net= -t --tunnet= -r --rng --engine= --perf-map -v --verbose -h --help -V --version" -- "$cur")
+				-b --block= --net= -t --tunnet= -r --rng --engine= --perf-map --soft-disable= -v --verbose -h --help -V --version" -- "$cur")
 			[[ ${COMPREPLY[0]-} == *= ]] && compopt -o nospace 2>/dev/null
 		else
 			mapfile -t COMPREPLY < <(compgen -W "256 512 1G 2G 4G" -- "$cur")

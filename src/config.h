@@ -57,10 +57,12 @@ struct config {
 	const char *engine;   /* "auto" or an engine's name */
 	const char *platform; /* "pc" or "lguest" */
 	bool verbose;
-	bool no_reboot;       /* a guest reset ends lguest */
-	bool host_decompress; /* default true; --no-host-decompress */
-	bool perf_map;        /* --perf-map: for perf(1) */
-	unsigned escape;      /* enum escape_keys */
+	bool no_reboot;           /* a guest reset ends lguest */
+	bool host_decompress;     /* default true; --no-host-decompress */
+	bool perf_map;            /* --perf-map: for perf(1) */
+	const char *soft_disable; /* list of words, or NULL */
+	uint64_t started;         /* when the program began, CLOCK_MONOTONIC in ns; set by main() */
+	unsigned escape;          /* enum escape_keys */
 	struct device_config device[CONFIG_MAX_DEVICES];
 	unsigned devices;
 };

@@ -264,6 +264,7 @@ enum exit_status machine_run(const struct config *cfg)
 		return EXIT_HOST;
 	}
 	m->cfg = cfg;
+	m->started = cfg->started;
 	m->platform = strcmp(cfg->platform, machine_lguest.name) == 0 ? &machine_lguest : &machine_pc;
 	m->vcpus = 1;
 	m->memory.fd = m->loop.epoll = m->wake_source.fd = -1;

@@ -99,6 +99,7 @@ extern const struct machine_platform machine_pc, machine_lguest;
 
 struct machine {
 	const struct config *cfg;
+	uint64_t started; /* see engine_config; only for the first life of the guest */
 	struct guest_memory memory;
 	struct cpuid_table cpuid;
 	struct engine *engine;

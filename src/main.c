@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 /* A full disk behind standard output is an error as well. */
 static int finish_output(void)
@@ -24,14 +25,28 @@ static int finish_output(void)
 	return EXIT_HOST;
 }
 
+/* Before main() there was little but the dynamic linker, and that waits for nobody. */
+static uint64_t program_start(void)
+{
+	struct timespec now, used;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+	return (uint64_t)(now.tv_sec - used.tv_sec) * 1000000000u + (uint64_t)(now.tv_nsec - used.tv_nsec);
+}
+
 int main(int argc, char **argv)
 {
 	char err[OPTIONS_ERROR_SIZE];
 	struct config cfg;
 	int status = EXIT_USAGE;
+	uint64_t started = program_start();
 
 	switch (options_parse(&cfg, argc, argv, err, sizeof(err))) {
-	case OPTIONS_RUN: status = machine_run(&cfg); break;
+	case OPTIONS_RUN:
+		cfg.started = started;
+		status = machine_run(&cfg);
+		break;
 	case OPTIONS_HELP:
 		options_print_help(stdout);
 		status = finish_output();

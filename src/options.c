@@ -84,6 +84,8 @@ static const struct option_desc option_table[] = {
 	  "how the guest's instructions are executed" },
 	{ GROUP_ENGINE, OPTION_SET, 0, "perf-map", NULL, "off", offsetof(struct config, perf_map),
 	  "write /tmp/perf-PID.map, which names translated code for perf(1)" },
+	{ GROUP_ENGINE, OPTION_STRING, 0, "soft-disable", "LIST", "none", offsetof(struct config, soft_disable),
+	  "do without optimizations, to find one at fault (lguest.1 has the list)" },
 	{ GROUP_OTHER, OPTION_SET, 'v', "verbose", NULL, "off", offsetof(struct config, verbose),
 	  "say what happens, print statistics at exit" },
 	{ GROUP_OTHER, OPTION_HELP, 'h', "help", NULL, NULL, 0, "print this text" },

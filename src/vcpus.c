@@ -150,7 +150,9 @@ bool vcpus_create(struct machine *m, const struct x86_state *state)
 	const struct engine_config cfg = { .memory = &m->memory,
 					   .vcpus = m->vcpus,
 					   .verbose = m->cfg->verbose,
-					   .perf_map = m->cfg->perf_map };
+					   .perf_map = m->cfg->perf_map,
+					   .soft_disable = m->cfg->soft_disable,
+					   .started = m->started };
 	const struct engine_ops *ops = find_engine(m->cfg->engine);
 	const struct vcpu_bus bus = m->platform->bus(m);
 
@@ -163,6 +165,7 @@ bool vcpus_create(struct machine *m, const struct x86_state *state)
 			"lguest: --engine=lguest runs guests of the lguest platform only (add --platform=lguest)\n");
 		return false;
 	}
+	m->started = 0; /* a guest that resets itself starts later */
 	m->engine = ops->create(&cfg);
 	if (!m->engine)
 		return false;

@@ -118,6 +118,9 @@ struct engine_config {
 	unsigned vcpus;
 	bool verbose;
 	bool perf_map; /* write /tmp/perf-PID.map for perf(1) */
+	/* Optimizations of the soft engine to do without, as in --soft-disable, or NULL */
+	const char *soft_disable;
+	uint64_t started; /* CLOCK_MONOTONIC, ns: when the program began, 0: not known. For statistics */
 };
 
 /*

@@ -381,6 +381,10 @@ void block_next_region(struct soft_engine *e)
 	uint32_t hot = region * REGION_HOT, cold = CODE_HOT_SIZE + region * REGION_COLD,
 		 meta = region * REGION_META;
 
+	if (e->disable & SOFT_NO_REGIONS && !region) {
+		block_flush_all(e);
+		return;
+	}
 	for (uint32_t i = 0; i < e->by_hot_count[region]; i++) {
 		struct block *b = meta_at(e, e->by_hot[region][i]);
 

@@ -212,9 +212,12 @@ struct translator;
 
 /* Optimizations that can be switched off, to find out which one is at fault. */
 enum soft_disable {
-	SOFT_NO_FORWARD = 1u << 0, /* forward exits poll like all others */
-	SOFT_NO_JUMP2 = 1u << 2,   /* no second look into the jump cache */
-	SOFT_NO_GROUPS = 1u << 1,  /* each access is checked by itself */
+	SOFT_NO_FORWARD = 1u << 0,     /* forward exits poll like all others */
+	SOFT_NO_JUMP2 = 1u << 2,       /* no second look into the jump cache */
+	SOFT_NO_GROUPS = 1u << 1,      /* each access is checked by itself */
+	SOFT_NO_LINKS = 1u << 16,      /* exits are never linked to blocks */
+	SOFT_NO_PAGE_JUMPS = 1u << 17, /* INVLPG of a user page empties the jump cache */
+	SOFT_NO_REGIONS = 1u << 18,    /* a full code cache is emptied as a whole */
 };
 
 struct soft_engine {
@@ -224,6 +227,8 @@ struct soft_engine {
 	const struct cpuid_table *cpuid;
 	void *perf_map;   /* FILE *, or NULL */
 	uint32_t disable; /* SOFT_NO_... */
+	/* CLOCK_MONOTONIC in ns: when the program began, when the guest did; 0: not known */
+	uint64_t started, first_run;
 
 	/* code cache */
 	int code_fd;

@@ -406,7 +406,7 @@ static uint64_t next_block(struct soft_vcpu *v, bool *fatal)
 	if (!(mode & (MODE_CSBASE | MODE_UNGROUPED)))
 		jc_insert(v, view, lin, (uint64_t)(uintptr_t)e->code_rx + b->hot, b->absolute);
 	v->vbase = lin & PAGE_MASK;
-	if (v->link_from && v->link_generation == v->stats.code_flushes) {
+	if (v->link_from && !(e->disable & SOFT_NO_LINKS) && v->link_generation == v->stats.code_flushes) {
 		struct block_exit *x = v->link_from;
 		const struct block *from = meta_at(e, x->from);
 		bool same = (from->phys ^ b->phys) < PAGE_SIZE && b->phys2 == ~0ull;

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cpu/cpuid.h"
@@ -18,6 +19,52 @@
 #include "engine/soft/dispatch.h"
 #include "engine/soft/mmu.h"
 #include "engine/soft/signal.h"
+
+static const struct {
+	const char *name;
+	uint32_t bits;
+} optimizations[] = {
+	{ "forward", SOFT_NO_FORWARD },
+	{ "groups", SOFT_NO_GROUPS },
+	{ "jump2", SOFT_NO_JUMP2 },
+	{ "links", SOFT_NO_LINKS },
+	{ "page-jumps", SOFT_NO_PAGE_JUMPS },
+	{ "regions", SOFT_NO_REGIONS },
+	{ "all", ~0u },
+};
+
+/* --soft-disable. False: a line was printed. */
+static bool parse_disable(struct soft_engine *e, const char *list)
+{
+	while (list && *list) {
+		size_t len = strcspn(list, ",");
+		unsigned i, n = sizeof(optimizations) / sizeof(optimizations[0]);
+
+		for (i = 0; i < n; i++)
+			if (strlen(optimizations[i].name) == len &&
+			    !strncmp(optimizations[i].name, list, len))
+				break;
+		if (i == n) {
+			fprintf(stderr, "lguest: --soft-disable: %.*s: no such optimization (there are",
+				(int)len, list);
+			for (i = 0; i < n; i++)
+				fprintf(stderr, " %s", optimizations[i].name);
+			fprintf(stderr, ")\n");
+			return false;
+		}
+		e->disable |= optimizations[i].bits;
+		list += len + (list[len] == ',');
+	}
+	return true;
+}
+
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
 
 static void *reserve(size_t size)
 {
@@ -85,6 +132,8 @@ static enum vcpu_exit soft_vcpu_run(struct vcpu *vcpu)
 		return VCPU_EXIT_ERROR;
 	}
 	v->c.stop = false;
+	if (!v->c.engine->first_run)
+		v->c.engine->first_run = now();
 	ret = soft_run(v);
 	signal_thread_leave(&t);
 	if (ret == VCPU_EXIT_ERROR)
@@ -160,6 +209,9 @@ static void soft_print_stats(struct engine *engine, FILE *out)
 	if (!e->vcpu)
 		return;
 	s = &e->vcpu->stats;
+	if (e->started && e->first_run)
+		fprintf(out, "lguest: soft engine: first guest instruction after %.1f ms\n",
+			(double)(e->first_run - e->started) / 1e6);
 	fprintf(out,
 		"lguest: soft engine: blocks translated %" PRIu64 " (%" PRIu64
 		" instructions), invalidated %" PRIu64 ", links %" PRIu64 "\n",
@@ -249,6 +301,7 @@ static struct engine *soft_create(const struct engine_config *cfg)
 	e->code_fd = -1;
 	e->memory = *cfg->memory;
 	e->watched_memory = cfg->memory;
+	e->started = cfg->started;
 	e->e = (struct engine){
 		.ops = &engine_soft,
 		.vcpu_create = soft_vcpu_create,
@@ -263,6 +316,10 @@ static struct engine *soft_create(const struct engine_config *cfg)
 		.destroy = soft_destroy,
 	};
 	e->trampoline_max = 1u << 14;
+	if (!parse_disable(e, cfg->soft_disable)) {
+		soft_destroy(&e->e);
+		return NULL;
+	}
 	e->hash = aligned_alloc(64, sizeof(*e->hash) << HASH_BUCKET_BITS);
 	e->by_hot = calloc(CODE_REGIONS, sizeof(*e->by_hot));
 	e->trampolines = calloc(e->trampoline_max, sizeof(*e->trampolines));

@@ -205,7 +205,7 @@ void mmu_invlpg(struct soft_cpu *c, uint64_t lin)
 		return;
 	if (!half) {
 		/* Links between pages, and what is in jump caches for good, lie in the upper half. */
-		if (large)
+		if (large || (c->engine->disable & SOFT_NO_PAGE_JUMPS))
 			jc_flush_local(v);
 		else
 			jc_forget_page(v, lin & PAGE_MASK);
