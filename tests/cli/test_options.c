@@ -94,6 +94,8 @@ static const struct expectation expectations[] = {
 	  { PLAIN, .perf_map = true, .no_reboot = true, .verbose = true, .memory = MIB(64), .kernel = "k",
 	    .cmdline = "" } },
 
+	{ GOOD("--soft-disable=groups,jump2", "64", "k"), { PLAIN, .soft_disable = "groups,jump2", GUEST } },
+
 	/* Devices, in their order. */
 	{ GOOD("--block=f", "64", "k"),
 	  { PLAIN, GUEST, .devices = 1, .device = { DISK(.path = (char *)"f") } } },
@@ -313,7 +315,8 @@ static bool same_config(const struct config *a, const struct config *b)
 	       same_string(a->engine, b->engine) && a->verbose == b->verbose &&
 	       a->no_reboot == b->no_reboot && a->host_decompress == b->host_decompress &&
 	       a->perf_map == b->perf_map && a->escape == b->escape &&
-	       same_string(a->platform, b->platform) && same_devices(a, b);
+	       same_string(a->platform, b->platform) && same_string(a->soft_disable, b->soft_disable) &&
+	       same_devices(a, b);
 }
 
 static bool check(const struct expectation *e)

@@ -236,6 +236,7 @@ struct worker_args {
 	int code_fd;
 	int cmd_fd, done_fd;
 	bool interrupts;         /* guest: interrupt it all the time */
+	const char *disable;     /* guest: struct engine_config.soft_disable */
 	struct outcome *results; /* native or guest half of the batch, or a second native one */
 };
 

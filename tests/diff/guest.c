@@ -406,7 +406,7 @@ void guest_worker(const struct worker_args *a)
 		.halt = halt,
 	};
 	struct guest *g = calloc(1, sizeof(*g));
-	struct engine_config cfg = { .vcpus = 1 };
+	struct engine_config cfg = { .vcpus = 1, .soft_disable = a->disable };
 	struct x86_state s;
 	pthread_t thread;
 	char byte;

@@ -40,6 +40,7 @@ struct diff {
 	int family; /* -1: all, by weight */
 	unsigned keep_going;
 	bool self_check, strict, interrupts;
+	const char *disable;
 
 	struct batch *batch;
 	struct data_image *images;
@@ -91,6 +92,7 @@ static bool start_worker(struct diff *d, struct worker *w, worker_fn *fn, struct
 			.code = d->code,
 			.code_fd = d->code_fd,
 			.interrupts = d->interrupts,
+			.disable = d->disable,
 			.cmd_fd = cmd[0],
 			.done_fd = done[1],
 			.results = results,
@@ -474,6 +476,7 @@ static void usage(FILE *out)
 		     "  --replay=SEED:VA:FAMILY  one case, as a mismatch names it\n"
 		     "  --self-check    native against native: tests the tester\n"
 		     "  --interrupts    interrupt the guest all the time\n"
+		     "  --disable=LIST  leave out optimizations, as lguest --soft-disable\n"
 		     "  --print         with --replay: print the case even if it agrees\n"
 		     "families:\n");
 	for (unsigned i = 0; i < FAM_COUNT; i++)
@@ -514,12 +517,19 @@ static int replay(struct diff *d, const char *arg, bool print)
 int main(int argc, char **argv)
 {
 	static const struct option longopts[] = {
-		{ "seed", required_argument, NULL, 's' },   { "count", required_argument, NULL, 'c' },
-		{ "family", required_argument, NULL, 'f' }, { "keep-going", required_argument, NULL, 'k' },
-		{ "replay", required_argument, NULL, 'r' }, { "self-check", no_argument, NULL, 'S' },
-		{ "skip", required_argument, NULL, 'n' },   { "interrupts", no_argument, NULL, 'i' },
-		{ "strict-flags", no_argument, NULL, 'F' }, { "print", no_argument, NULL, 'p' },
-		{ "help", no_argument, NULL, 'h' },         { NULL, 0, NULL, 0 },
+		{ "seed", required_argument, NULL, 's' },
+		{ "count", required_argument, NULL, 'c' },
+		{ "family", required_argument, NULL, 'f' },
+		{ "keep-going", required_argument, NULL, 'k' },
+		{ "replay", required_argument, NULL, 'r' },
+		{ "self-check", no_argument, NULL, 'S' },
+		{ "skip", required_argument, NULL, 'n' },
+		{ "interrupts", no_argument, NULL, 'i' },
+		{ "disable", required_argument, NULL, 'D' },
+		{ "strict-flags", no_argument, NULL, 'F' },
+		{ "print", no_argument, NULL, 'p' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
 	};
 	struct diff *d = calloc(1, sizeof(*d));
 	const char *replay_arg = NULL;
@@ -542,6 +552,7 @@ int main(int argc, char **argv)
 		case 'S': d->self_check = true; break;
 		case 'F': d->strict = true; break;
 		case 'i': d->interrupts = true; break;
+		case 'D': d->disable = optarg; break;
 		case 'p': print = true; break;
 		case 'h': usage(stdout); return 0;
 		case 'f':
