@@ -26,6 +26,7 @@
 #include <sys/mman.h>
 
 #include "host/disk.h"
+#include "host/iov.h"
 
 #define BITS 64u
 
@@ -159,28 +160,6 @@ static void run_done(struct disk_request *sub, int error)
 	part_done(read, error);
 }
 
-/* [@from, @from + @len) of what @iov points to, in @to; how many pieces that are. */
-static unsigned slice(const struct iovec *iov, unsigned count, uint64_t from, uint64_t len, struct iovec *to)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < count && len; i++) {
-		uint64_t piece = iov[i].iov_len;
-
-		if (from >= piece) {
-			from -= piece;
-			continue;
-		}
-		piece -= from;
-		if (piece > len)
-			piece = len;
-		to[n++] = (struct iovec){ (uint8_t *)iov[i].iov_base + from, piece };
-		from = 0;
-		len -= piece;
-	}
-	return n;
-}
-
 static void read_both(struct cow *c, struct disk_request *req)
 {
 	uint64_t first = req->offset / DISK_SECTOR, count = req->length / DISK_SECTOR, n;
@@ -205,7 +184,7 @@ static void read_both(struct cow *c, struct disk_request *req)
 						  .length = n * DISK_SECTOR,
 						  .iov = run->iov,
 						  .done = run_done };
-		run->sub.count = slice(req->iov, req->count, at * DISK_SECTOR, run->sub.length, run->iov);
+		run->sub.count = iov_slice(req->iov, req->count, at * DISK_SECTOR, run->sub.length, run->iov);
 		run->read = read;
 		read->pending++;
 		forward(c, first + at, &run->sub);

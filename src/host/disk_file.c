@@ -29,7 +29,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "virtio/queue.h"
+#include "host/iov.h"
 
 #define SLOW_NS     2000000ull   /* a write that took longer had to wait for something */
 #define WATCHED     64           /* writes after a slow one */
@@ -154,15 +154,13 @@ static bool remaining_iov(struct transfer *t)
 {
 	const struct disk_request *req = t->req;
 	struct iovec *rest = malloc(req->count * sizeof(*rest));
-	unsigned count = req->count;
 
 	if (!rest)
 		return false;
-	memcpy(rest, req->iov, count * sizeof(*rest));
 	free(t->iov);
 	t->iov = rest;
-	t->op.iov = iov_skip(rest, &count, t->progress);
-	t->op.count = count;
+	t->op.iov = rest;
+	t->op.count = iov_slice(req->iov, req->count, t->progress, req->length - t->progress, rest);
 	return true;
 }
 

@@ -31,7 +31,7 @@
 
 #include "host/disk.h"
 #include "host/eventloop.h"
-#include "virtio/queue.h"
+#include "host/iov.h"
 
 #define CHUNK_MAX  (1u << 20)
 #define RANGE_MAX  (1u << 30) /* of one command without data */

@@ -25,6 +25,8 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "host/iov.h"
+
 struct guest_memory;
 
 #define VIRTQ_MAX_SIZE     1024
@@ -43,11 +45,11 @@ struct virtq_state {
 
 struct virtq {
 	struct virtq_state s;
-	uint16_t max_size;  /* what the device offers */
-	bool event_idx;     /* VIRTIO_RING_F_EVENT_IDX was negotiated */
-	bool indirect;      /* VIRTIO_RING_F_INDIRECT_DESC was */
-	bool quiet;         /* virtq_suppress() is in force */
-	uint16_t asked;     /* the entry that we asked a notification for (event index) */
+	uint16_t max_size; /* what the device offers */
+	bool event_idx;    /* VIRTIO_RING_F_EVENT_IDX was negotiated */
+	bool indirect;     /* VIRTIO_RING_F_INDIRECT_DESC was */
+	bool quiet;        /* virtq_suppress() is in force */
+	uint16_t asked;    /* the entry that we asked a notification for (event index) */
 	bool asked_valid;
 	const char *broken; /* static text: what the guest did wrong; NULL: all is well */
 	const struct guest_memory *ram;
@@ -133,17 +135,5 @@ static inline uint64_t virtq_used_bytes(unsigned size, bool event_idx)
 {
 	return 4 + 8ull * size + (event_idx ? 2 : 0);
 }
-
-/* ---- helpers over the pieces of a chain; each returns how many bytes it moved ---- */
-
-/* From [@offset, @offset + @len) of @iov to @buf. */
-size_t iov_read(const struct iovec *iov, unsigned count, size_t offset, void *buf, size_t len);
-/* From @buf to [@offset, ...) of @iov. */
-size_t iov_write(const struct iovec *iov, unsigned count, size_t offset, const void *buf, size_t len);
-/*
- * Cuts @drop bytes off the front, in place: returns the first element that is
- * left and stores how many there are in *@count.
- */
-struct iovec *iov_skip(struct iovec *iov, unsigned *count, size_t drop);
 
 #endif
