@@ -13,7 +13,7 @@
 
 #include "boot/job.h"
 
-#define CHUNK 65536u
+#define CHUNK 262144u
 #define PAGE  4096u
 
 int boot_file_open(struct boot_job *job, struct boot_file *f, const char *name)
@@ -101,20 +101,39 @@ static bool all_zero(const uint8_t *p, size_t len)
 	return !len || (!p[0] && !memcmp(p, p + 1, len - 1));
 }
 
-static void copy_sparse(uint8_t *dst, const uint8_t *src, size_t len)
+/*
+ * By write(2): the pages of a file that is written as a whole need neither be
+ * cleared nor mapped first, which is twice as fast as memcpy() into our mapping.
+ */
+static void put(const struct guest_memory *mem, uint8_t *dst, const uint8_t *src, size_t len)
 {
+	ssize_t n = len ? pwrite(mem->fd, src, len, dst - mem->base) : 0;
+
+	if (n < (ssize_t)len)
+		memcpy(dst + (n > 0 ? n : 0), src + (n > 0 ? n : 0), len - (size_t)(n > 0 ? n : 0));
+}
+
+static void copy_sparse(const struct guest_memory *mem, uint8_t *dst, const uint8_t *src, size_t len)
+{
+	size_t run = 0; /* bytes before @src that are not all zero */
+
 	while (len) {
 		/* Up to the end of the page of the destination. */
 		size_t n = PAGE - (uintptr_t)dst % PAGE;
 
 		if (n > len)
 			n = len;
-		if (!all_zero(src, n))
-			memcpy(dst, src, n);
+		if (all_zero(src, n)) {
+			put(mem, dst - run, src - run, run);
+			run = 0;
+		} else {
+			run += n;
+		}
 		dst += n;
 		src += n;
 		len -= n;
 	}
+	put(mem, dst - run, src - run, run);
 }
 
 int boot_file_place(struct boot_job *job, const struct boot_file *f, uint64_t off, uint8_t *dst, uint64_t len,
@@ -126,7 +145,7 @@ int boot_file_place(struct boot_job *job, const struct boot_file *f, uint64_t of
 	if (error)
 		return error;
 	if (f->fd < 0) {
-		copy_sparse(dst, f->data + off, len);
+		copy_sparse(job->mem, dst, f->data + off, len);
 		return 0;
 	}
 
@@ -138,7 +157,7 @@ int boot_file_place(struct boot_job *job, const struct boot_file *f, uint64_t of
 
 		error = read_all(job, f, off, chunk, n, what);
 		if (!error)
-			copy_sparse(dst, chunk, n);
+			copy_sparse(job->mem, dst, chunk, n);
 		off += n;
 		dst += n;
 		len -= n;

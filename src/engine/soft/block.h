@@ -229,6 +229,7 @@ struct soft_engine {
 	uint32_t disable; /* SOFT_NO_... */
 	/* CLOCK_MONOTONIC in ns: when the program began, when the guest did; 0: not known */
 	uint64_t started, first_run;
+	uint64_t first_run_cpu; /* the program's CPU time until then */
 
 	/* code cache */
 	int code_fd;

@@ -58,11 +58,11 @@ static bool parse_disable(struct soft_engine *e, const char *list)
 	return true;
 }
 
-static uint64_t now(void)
+static uint64_t now(clockid_t clock)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	clock_gettime(clock, &t);
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
@@ -132,8 +132,10 @@ static enum vcpu_exit soft_vcpu_run(struct vcpu *vcpu)
 		return VCPU_EXIT_ERROR;
 	}
 	v->c.stop = false;
-	if (!v->c.engine->first_run)
-		v->c.engine->first_run = now();
+	if (!v->c.engine->first_run) {
+		v->c.engine->first_run_cpu = now(CLOCK_PROCESS_CPUTIME_ID);
+		v->c.engine->first_run = now(CLOCK_MONOTONIC);
+	}
 	ret = soft_run(v);
 	signal_thread_leave(&t);
 	if (ret == VCPU_EXIT_ERROR)
@@ -210,8 +212,9 @@ static void soft_print_stats(struct engine *engine, FILE *out)
 		return;
 	s = &e->vcpu->stats;
 	if (e->started && e->first_run)
-		fprintf(out, "lguest: soft engine: first guest instruction after %.1f ms\n",
-			(double)(e->first_run - e->started) / 1e6);
+		fprintf(out,
+			"lguest: soft engine: first guest instruction after %.1f ms, %.1f ms of CPU time\n",
+			(double)(e->first_run - e->started) / 1e6, (double)e->first_run_cpu / 1e6);
 	fprintf(out,
 		"lguest: soft engine: blocks translated %" PRIu64 " (%" PRIu64
 		" instructions), invalidated %" PRIu64 ", links %" PRIu64 "\n",
