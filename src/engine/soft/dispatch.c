@@ -153,7 +153,8 @@ static uint64_t block_rip(const struct soft_vcpu *v, const struct block *b, uint
 static bool service(struct soft_vcpu *v)
 {
 	struct soft_cpu *c = &v->c;
-	bool stop, pending;
+	bool stop, pending, again = false;
+	int vector = -1;
 
 	/* With a barrier: what is asked for after this is asked for by a new request. */
 	__atomic_exchange_n(&c->exit_request, 0, __ATOMIC_SEQ_CST);
@@ -162,6 +163,11 @@ static bool service(struct soft_vcpu *v)
 	fpu_park(c);
 	stop = c->bus.service(c->bus.machine, c->index) == VCPU_STOP;
 	pending = !stop && !c->bus.enter && c->bus.interrupt_pending(c->bus.machine, c->index);
+	if (pending && c->iflag && !c->s.int_shadow) {
+		vector = c->bus.interrupt_accept(c->bus.machine, c->index);
+		again = vector >= 0 && c->bus.interrupt_pending(c->bus.machine, c->index);
+		pending = false;
+	}
 	fpu_unpark(c);
 	if (stop) {
 		c->stop = true;
@@ -169,20 +175,15 @@ static bool service(struct soft_vcpu *v)
 	}
 	if (c->bus.enter)
 		event_enter(c);
-	c->irq_waiting = pending && (!c->iflag || c->s.int_shadow);
-	if (pending && !c->irq_waiting) {
-		int vector;
-
-		fpu_park(c);
-		vector = c->bus.interrupt_accept(c->bus.machine, c->index);
-		fpu_unpark(c);
-		if (vector >= 0) {
-			v->stats.interrupts++;
-			c->s.halted = false;
-			event_interrupt(c, (uint8_t)vector);
-			/* There may be another one; IF is off mostly, then it waits. */
+	c->irq_waiting = pending;
+	if (vector >= 0) {
+		v->stats.interrupts++;
+		c->s.halted = false;
+		event_interrupt(c, (uint8_t)vector);
+		/* A more urgent one; IF is off mostly, then it waits. */
+		c->irq_waiting = again && !c->iflag;
+		if (again && c->iflag)
 			c->exit_request = 1;
-		}
 	}
 	return true;
 }
