@@ -12,8 +12,8 @@ BUILD="gcc libc6-dev meson ninja-build pkg-config
 	libzydis-dev liburing-dev libslirp-dev libglib2.0-dev libnbd-dev libcmocka-dev liblzma-dev libzstd-dev liblz4-dev zlib1g-dev acpica-tools"
 # The demo's guest: a kernel package to unpack and a small user space
 DEMO="busybox-static cpio kmod xz-utils zstd"
-TEST="$DEMO nbdkit qemu-utils mount mmdebstrap fakeroot e2fsprogs iproute2 iperf3 util-linux clang clang-format-14 libclang-rt-14-dev valgrind python3 shellcheck mandoc lz4 zsh"
-BENCH="$DEMO gcc libc6-dev qemu-system-x86 python3 iproute2 mmdebstrap fakeroot e2fsprogs"
+TEST="$DEMO nbdkit qemu-utils mount mmdebstrap fakeroot fakechroot e2fsprogs iproute2 iperf3 util-linux clang clang-format-14 libclang-rt-14-dev valgrind python3 shellcheck mandoc lz4 zsh"
+BENCH="$DEMO gcc libc6-dev qemu-system-x86 python3 iproute2 mmdebstrap fakeroot fakechroot e2fsprogs"
 
 wanted=
 for part in "${@:-build test}"; do
