@@ -12,6 +12,7 @@
 #include "options.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -42,6 +43,12 @@ int main(int argc, char **argv)
 	int status = EXIT_USAGE;
 	uint64_t started = program_start();
 
+	/*
+	 * Large pieces come and go with each reboot of the guest. By default
+	 * malloc() learns to keep such pieces between the small ones, where they
+	 * do not fit the next time: half a MiB more with each reboot.
+	 */
+	mallopt(M_MMAP_THRESHOLD, 128 * 1024);
 	switch (options_parse(&cfg, argc, argv, err, sizeof(err))) {
 	case OPTIONS_RUN:
 		cfg.started = started;
