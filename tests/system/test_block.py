@@ -125,10 +125,14 @@ def wrapped(runner, directory, command):
 def block_full(runner):
     """The host's file system is full: the guest gets errors, nothing else breaks."""
     with runner.scratch() as directory:
-        # The image in a file system of 24 MiB that only this lguest sees.
-        inside = f"'mount -t tmpfs -o size=24m none {directory} && truncate -s 64M {directory}/disk && exec \"$@\"' sh"
-        full = wrapped(runner, os.path.dirname(directory), f"unshare -rm sh -c {inside}")
-        with full.shell(options=[f"--block={directory}/disk"], tools=True) as guest:
+        small = directory + "/small"
+        os.mkdir(small)
+
+        def inside(setup):
+            """lguest behind that shell command, with a file system of 24 MiB that only it sees."""
+            return wrapped(runner, directory, f"unshare -rm sh -c 'mount -t tmpfs -o size=24m none {small} && {setup} && exec \"$@\"' sh")
+
+        with inside(f"truncate -s 64M {small}/disk").shell(options=[f"--block={small}/disk"], tools=True) as guest:
             need("=0=" not in guest.run("dd if=/dev/urandom of=/dev/vda bs=1M oflag=direct; echo =$?="), "no error at a full disk")
             # What is there can still be read and overwritten, and space be given back.
             guest.must("dd if=/dev/vda of=/dev/null bs=1M count=16 iflag=direct")
@@ -140,7 +144,14 @@ def block_full(runner):
             guest.run("umount /mnt")
             guest.must("/sbin/blkdiscard -f /dev/vda && mkfs.ext4 -q -F /dev/vda && mount /dev/vda /mnt && umount /mnt && e2fsck -fn /dev/vda")
             guest.power_off()
-        os.unlink(os.path.dirname(directory) + "/wrapper")
+        # The private file of a copy on write
+        disk = make_disk(directory + "/disk", 64)
+        with inside(f"export TMPDIR={small}").shell(options=[f"--block={disk},cow"], tools=True) as guest:
+            need("=0=" not in guest.run("dd if=/dev/urandom of=/dev/vda bs=1M oflag=direct; echo =$?="), "no error at a full disk")
+            guest.must("dd if=/dev/vda of=/dev/null bs=1M iflag=direct && /sbin/blkdiscard -f /dev/vda")
+            fio(guest)
+            guest.power_off()
+        need_equal(used(disk), 0, "what cow left in the image")
 
 
 @contextlib.contextmanager
