@@ -31,6 +31,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 def web_server(directory):
     """Serves a directory on the host's loopback; gives the port. Guests reach it as 10.0.2.2."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=directory))
+    server.handle_error = lambda *_: None  # guests go away in the middle
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
