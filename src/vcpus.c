@@ -54,7 +54,8 @@ void vcpu_sleep(struct machine *m, unsigned cpu, uint32_t ticket, uint64_t deadl
 	console_flush(&m->console);
 	sleeper_sleep(&m->vcpu[cpu].sleeper, ticket,
 		      deadline == UINT64_MAX ? SLEEP_FOREVER
-					     : host_tsc_to_ns(m->cpuid.tsc_khz, __rdtsc(), deadline));
+					     : host_tsc_to_ns(m->cpuid.tsc_khz, __rdtsc(), deadline),
+		      &m->loop);
 }
 
 /* ---- vCPU threads ---- */

@@ -18,9 +18,12 @@
 
 #define SLEEP_FOREVER UINT64_MAX
 
+struct eventloop;
+
 struct sleeper {
 	_Atomic uint32_t ticket; /* counts wake-ups: the futex */
 	_Atomic bool asleep;
+	struct eventloop *_Atomic helps; /* asleep as the helper of this loop, perhaps */
 };
 
 static inline uint32_t sleeper_ticket(struct sleeper *s)
@@ -28,8 +31,11 @@ static inline uint32_t sleeper_ticket(struct sleeper *s)
 	return atomic_load(&s->ticket);
 }
 
-/* Its own thread only. May return early. */
-void sleeper_sleep(struct sleeper *s, uint32_t ticket, uint64_t timeout_ns);
+/*
+ * Its own thread only. May return early. With @loop it serves the loop's
+ * shared sources instead of sleeping, if there are any (eventloop_help()).
+ */
+void sleeper_sleep(struct sleeper *s, uint32_t ticket, uint64_t timeout_ns, struct eventloop *loop);
 
 /* Any thread, any signal handler. Cheap when nobody sleeps. */
 void sleeper_wake(struct sleeper *s);

@@ -97,9 +97,6 @@ static void on_event(void *opaque, uint32_t events)
 		lose(t, ENODEV);
 	arm(t);
 	pthread_mutex_unlock(t->user.lock);
-	/* An error is reported whether we wait for anything or not; once is enough. */
-	if (events & (EPOLLERR | EPOLLHUP))
-		eventloop_remove(t->loop, &t->source);
 }
 
 static int tap_send(struct network *net, const struct iovec *iov, unsigned count, size_t len)
@@ -492,7 +489,7 @@ struct network *tap_open(const struct net_config *cfg, struct eventloop *loop,
 	if (!t->net.identity[0])
 		snprintf(t->net.identity, sizeof(t->net.identity), "%s", t->name);
 	if (ok) {
-		int error = eventloop_add(loop, &t->source, 0);
+		int error = eventloop_add_shared(loop, &t->source, 0);
 
 		if (!error)
 			return &t->net;

@@ -652,7 +652,7 @@ static bool open_sources(struct usernet *u, char *err, size_t errlen)
 	if (!error && u->timer_source.fd < 0)
 		error = -errno;
 	if (!error)
-		error = eventloop_add(u->loop, &u->poll_source, 0);
+		error = eventloop_add_shared(u->loop, &u->poll_source, 0);
 	if (!error)
 		error = eventloop_add(u->loop, &u->timer_source, EPOLLIN);
 	if (error)
