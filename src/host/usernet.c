@@ -24,6 +24,7 @@
 #include "host/network.h"
 
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <libslirp.h>
 #include <stdio.h>
@@ -58,6 +59,22 @@ struct usernet_frame {
 	uint8_t data[];
 };
 
+/* What we use of libslirp, loaded when it is needed: most guests start faster without. */
+#define LIBRARY "libslirp.so.0"
+#define FUNCTIONS(X)          \
+	X(slirp_new)          \
+	X(slirp_cleanup)      \
+	X(slirp_pollfds_fill) \
+	X(slirp_pollfds_poll) \
+	X(slirp_input)        \
+	X(slirp_handle_timer) \
+	X(slirp_add_hostxfwd)
+struct slirp_library {
+#define X(name) __typeof__(name) *name;
+	FUNCTIONS(X)
+#undef X
+};
+
 /* Slirp's only timer: router advertisements. */
 struct usernet_timer {
 	struct usernet *usernet;
@@ -71,6 +88,7 @@ struct usernet {
 	struct network_user user;
 	struct eventloop *loop;
 	struct net_config cfg;
+	struct slirp_library lib;
 	Slirp *slirp;
 	bool started, want_read;
 	bool used; /* by a driver: the next one gets a fresh world */
@@ -164,7 +182,7 @@ static void fill(struct usernet *u)
 	uint32_t timeout = UINT32_MAX;
 
 	pollset_begin(&u->set);
-	slirp_pollfds_fill(u->slirp, &timeout, add_poll, u);
+	u->lib.slirp_pollfds_fill(u->slirp, &timeout, add_poll, u);
 	pollset_end(&u->set);
 	if (timeout != UINT32_MAX)
 		set_timer(u, now_ns() / 1000000 + timeout);
@@ -193,7 +211,7 @@ static void work(struct usernet *u, bool sockets)
 {
 	if (sockets)
 		pollset_take(&u->set);
-	slirp_pollfds_poll(u->slirp, !sockets, get_ready, u);
+	u->lib.slirp_pollfds_poll(u->slirp, !sockets, get_ready, u);
 	fill(u);
 	settle(u);
 }
@@ -238,7 +256,7 @@ static void on_timer(void *opaque, uint32_t events)
 	now = now_ns() / 1000000;
 	if (u->timer && u->timer->due <= now) {
 		u->timer->due = NEVER;
-		slirp_handle_timer(u->slirp, u->timer->id, u->timer->opaque);
+		u->lib.slirp_handle_timer(u->slirp, u->timer->id, u->timer->opaque);
 	}
 	work(u, false);
 	if (u->started)
@@ -397,14 +415,14 @@ static bool forward(struct usernet *u, const struct net_forward *f, char *err, s
 
 	/* What comes over IPv6 goes on over IPv6, to the address that slirp has seen of the guest. */
 	if (inet_pton(AF_INET6, f->host_addr, &host6.sin6_addr) == 1) {
-		ret = slirp_add_hostxfwd(u->slirp, (struct sockaddr *)&host6, sizeof(host6),
-					 (struct sockaddr *)&guest6, sizeof(guest6),
-					 flags | SLIRP_HOSTFWD_V6ONLY);
+		ret = u->lib.slirp_add_hostxfwd(u->slirp, (struct sockaddr *)&host6, sizeof(host6),
+						(struct sockaddr *)&guest6, sizeof(guest6),
+						flags | SLIRP_HOSTFWD_V6ONLY);
 	} else {
 		if (f->host_addr[0])
 			inet_pton(AF_INET, f->host_addr, &host4.sin_addr);
-		ret = slirp_add_hostxfwd(u->slirp, (struct sockaddr *)&host4, sizeof(host4),
-					 (struct sockaddr *)&guest4, sizeof(guest4), flags);
+		ret = u->lib.slirp_add_hostxfwd(u->slirp, (struct sockaddr *)&host4, sizeof(host4),
+						(struct sockaddr *)&guest4, sizeof(guest4), flags);
 	}
 	if (ret == 0)
 		return true;
@@ -419,10 +437,28 @@ static bool forward(struct usernet *u, const struct net_forward *f, char *err, s
 	return false;
 }
 
+/* Never unloaded: glib does not like that. */
+static bool load_library(struct slirp_library *lib, char *err, size_t errlen)
+{
+	void *handle = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+	bool ok = handle;
+
+	if (!handle) {
+		snprintf(err, errlen, "--net=user: %s (Debian's package libslirp0 has it)", dlerror());
+		return false;
+	}
+#define X(name) ok = ok && (lib->name = (__typeof__(name) *)dlsym(handle, #name));
+	FUNCTIONS(X)
+#undef X
+	if (!ok)
+		snprintf(err, errlen, "--net=user: %s is too old (4.7 is needed)", LIBRARY);
+	return ok;
+}
+
 static void end_world(struct usernet *u)
 {
 	if (u->slirp)
-		slirp_cleanup(u->slirp);
+		u->lib.slirp_cleanup(u->slirp);
 	u->slirp = NULL;
 	/* Closed descriptors have left the set already. */
 	pollset_begin(&u->set);
@@ -451,7 +487,7 @@ static bool begin_world(struct usernet *u, char *err, size_t errlen)
 	inet_pton(AF_INET6, "fec0::", &cfg.vprefix_addr6);
 	inet_pton(AF_INET6, "fec0::2", &cfg.vhost6);
 	inet_pton(AF_INET6, "fec0::3", &cfg.vnameserver6);
-	u->slirp = slirp_new(&cfg, &callbacks, u);
+	u->slirp = u->lib.slirp_new(&cfg, &callbacks, u);
 	if (!u->slirp) {
 		snprintf(err, errlen, "--net=user: libslirp does not start");
 		return false;
@@ -516,7 +552,7 @@ static void input_piece(void *opaque, const uint8_t *frame, size_t len)
 {
 	struct usernet *u = opaque;
 
-	slirp_input(u->slirp, frame, (int)len);
+	u->lib.slirp_input(u->slirp, frame, (int)len);
 }
 
 static int usernet_send(struct network *net, const struct iovec *iov, unsigned count, size_t len)
@@ -542,7 +578,7 @@ static int usernet_send(struct network *net, const struct iovec *iov, unsigned c
 	/* Segments of IPv6 can be that large. */
 	if (hdr->gso_type == VIRTIO_NET_HDR_GSO_NONE || at <= SLIRP_MTU + NETWORK_FRAME_MIN ||
 	    !offload_segment(u->out, at, SLIRP_MTU, u->half, input_piece, u))
-		slirp_input(u->slirp, u->out, (int)at);
+		u->lib.slirp_input(u->slirp, u->out, (int)at);
 	return 0;
 }
 
@@ -559,7 +595,7 @@ static void usernet_flush(struct network *net)
 	 */
 	for (unsigned i = 0; i < EAGER && u->started && u->want_read && !u->first && pollset_peek(&u->set);
 	     i++) {
-		slirp_pollfds_poll(u->slirp, 0, get_ready, u);
+		u->lib.slirp_pollfds_poll(u->slirp, 0, get_ready, u);
 		fill(u);
 	}
 	settle(u);
@@ -686,7 +722,7 @@ struct network *usernet_open(const struct net_config *cfg, struct eventloop *loo
 	u->set.epoll = -1;
 	u->poll_source = (struct event_source){ .fd = -1, .ready = on_sockets, .opaque = u };
 	u->timer_source = (struct event_source){ .fd = -1, .ready = on_timer, .opaque = u };
-	if (open_sources(u, err, errlen) && begin_world(u, err, errlen))
+	if (load_library(&u->lib, err, errlen) && open_sources(u, err, errlen) && begin_world(u, err, errlen))
 		return &u->net;
 	usernet_destroy(&u->net);
 	return NULL;
