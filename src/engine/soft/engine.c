@@ -266,9 +266,12 @@ static void soft_destroy(struct engine *engine)
 		munmap(e->code_page_pool, (pages + 1) * sizeof(*e->code_page_pool));
 	if (e->writers)
 		munmap(e->writers, pages * sizeof(*e->writers));
-	free(e->hash);
-	free(e->by_hot);
-	free(e->trampolines);
+	if (e->hash)
+		munmap(e->hash, sizeof(*e->hash) << HASH_BUCKET_BITS);
+	if (e->by_hot)
+		munmap(e->by_hot, sizeof(*e->by_hot) * CODE_REGIONS);
+	if (e->trampolines)
+		munmap(e->trampolines, sizeof(*e->trampolines) * e->trampoline_max);
 	free(e->tramp_cache);
 	translator_destroy(e->translator);
 	free(e);
@@ -323,9 +326,9 @@ static struct engine *soft_create(const struct engine_config *cfg)
 		soft_destroy(&e->e);
 		return NULL;
 	}
-	e->hash = aligned_alloc(64, sizeof(*e->hash) << HASH_BUCKET_BITS);
-	e->by_hot = calloc(CODE_REGIONS, sizeof(*e->by_hot));
-	e->trampolines = calloc(e->trampoline_max, sizeof(*e->trampolines));
+	e->hash = reserve(sizeof(*e->hash) << HASH_BUCKET_BITS);
+	e->by_hot = reserve(CODE_REGIONS * sizeof(*e->by_hot));
+	e->trampolines = reserve(e->trampoline_max * sizeof(*e->trampolines));
 	e->tramp_cache = calloc(TRAMP_CACHE_SIZE, sizeof(*e->tramp_cache));
 	e->meta = reserve(META_SIZE);
 	e->code_pages = reserve(pages * sizeof(*e->code_pages));
