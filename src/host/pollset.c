@@ -128,7 +128,7 @@ bool pollset_peek(struct pollset *set)
 		const struct pollset_entry *e = &set->entry[set->list[i]];
 
 		/* The constants of poll() and epoll are the same numbers. */
-		if (e->wanted & ~e->armed & EPOLLIN)
+		if (e->wanted & ~e->armed & (EPOLLIN | EPOLLOUT))
 			p[count++] = (struct pollfd){ .fd = set->list[i], .events = (short)e->wanted };
 	}
 	if (!count || poll(p, count, 0) <= 0)

@@ -39,7 +39,7 @@ void pollset_end(struct pollset *set);
 /* @fd is new, or about to be closed, which takes it out of the set. */
 void pollset_forget(struct pollset *set, int fd);
 
-/* Looks at descriptors that are to be read and are not armed yet. True when one is ready: see pollset_ready(). */
+/* Looks at descriptors that are to be read or written and are not armed for it yet. True when one is ready: see pollset_ready(). */
 bool pollset_peek(struct pollset *set);
 void pollset_arm(struct pollset *set);
 void pollset_take(struct pollset *set);

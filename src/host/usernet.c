@@ -590,8 +590,9 @@ static void usernet_flush(struct network *net)
 		return;
 	fill(u);
 	/*
-	 * A receiver that has just made room: what comes next is there already,
-	 * most likely, and we are awake, which the event loop's thread is not.
+	 * A receiver that has just made room, or a connection to this very host:
+	 * what comes next is there already, most likely, and we are awake, which the
+	 * event loop's thread is not.
 	 */
 	for (unsigned i = 0; i < EAGER && u->started && u->want_read && !u->first && pollset_peek(&u->set);
 	     i++) {
