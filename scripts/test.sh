@@ -132,7 +132,8 @@ for part in $parts; do
 			{ report sanitize 0 1; continue; }
 		meson_tests sanitize "$TOP/build-sanitize"
 		counted sanitized-boots "$TOP/tests/system/run.py" --lguest "$TOP/build-sanitize/src/lguest" \
-			--only shell-cloud612 --only reboot --only bad-input --only killed --only escape
+			--only shell-cloud612 --only reboot --only bad- --only killed --only escape --only devices-together --only rng \
+			--only block-errors --only net-user-cloud612 --only net-errors --skip reboot-devices
 		;;
 	fuzz)
 		fuzz loader "$TOP/tests/fuzz/loader.sh" "${LGUEST_FUZZ_SECONDS:-20}" "$TOP/build-fuzz"
