@@ -4,6 +4,7 @@
 
     run.py LGUEST PROGRAM.elf
     run.py --status=5 LGUEST PROGRAM.elf   no SUMMARY: that exit status is wanted
+    run.py --option=--soft-disable=all LGUEST PROGRAM.elf
     run.py --qemu PROGRAM.elf
 
 Prints the TAP lines of the guest. Passes when the guest's SUMMARY line says
@@ -20,6 +21,9 @@ def main():
     status = None
     if args[0].startswith('--status='):
         status = int(args.pop(0).split('=')[1])
+    options = []
+    while args[0].startswith('--option='):
+        options.append(args.pop(0).split('=', 1)[1])
     qemu = args[0] == '--qemu'
     program = args[1]
     if qemu:
@@ -27,7 +31,7 @@ def main():
                '-serial', 'stdio', '-display', 'none', '-monitor', 'none', '-no-reboot', '-nodefaults',
                '-device', 'isa-debug-exit,iobase=0xf4']
     else:
-        cmd = [args[0], '--no-reboot', '64', program]
+        cmd = [args[0], *options, '--no-reboot', '64', program]
     try:
         p = subprocess.run(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                            timeout=TIMEOUT, check=False)
