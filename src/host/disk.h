@@ -52,7 +52,10 @@ struct disk_request {
 		length; /* bytes, inside the disk (the submitter has checked), length > 0 but for a flush */
 	const struct iovec *iov; /* DISK_READ, DISK_WRITE: @length bytes in all. Never changed */
 	unsigned count;          /* at most 1024 */
-	/* @error: 0 or a negative errno. Must not submit anything. @req is the submitter's again. */
+	/*
+	 * @error: 0 or a negative errno. @req is the submitter's again. What is
+	 * submitted from here needs a kick() later.
+	 */
 	void (*done)(struct disk_request *req, int error);
 };
 

@@ -28,13 +28,15 @@
 #include "host/disk.h"
 #include "host/iov.h"
 
-#define BITS 64u
+#define BITS     64u
+#define RUNS_MAX 32 /* of a read under way */
 
 struct cow {
 	struct disk disk;
 	struct disk *base, *private;
 	uint64_t *bitmap;
 	size_t bitmap_len;
+	unsigned reads; /* of both sides, under way */
 };
 
 /* One request of ours on its way. */
@@ -46,9 +48,12 @@ struct cow_request {
 
 /* A read that lies on both sides. */
 struct cow_read {
+	struct cow *cow;
 	struct disk_request *req;
-	unsigned pending;
+	uint64_t at;      /* sectors of it that are done or under way */
+	unsigned pending; /* runs under way */
 	int error;
+	bool advancing;
 };
 
 struct cow_run {
@@ -138,18 +143,7 @@ static void forward(struct cow *c, uint64_t sector, struct disk_request *req)
 	side->ops->submit(side, req);
 }
 
-static void part_done(struct cow_read *read, int error)
-{
-	struct disk_request *req = read->req;
-
-	if (error)
-		read->error = error;
-	if (--read->pending)
-		return;
-	error = read->error;
-	free(read);
-	req->done(req, error);
-}
+static void advance(struct cow_read *read);
 
 static void run_done(struct disk_request *sub, int error)
 {
@@ -157,39 +151,71 @@ static void run_done(struct disk_request *sub, int error)
 	struct cow_read *read = run->read;
 
 	free(run);
-	part_done(read, error);
+	read->pending--;
+	if (error)
+		read->error = error;
+	advance(read);
+}
+
+static void start_run(struct cow_read *read)
+{
+	struct cow *c = read->cow;
+	struct disk_request *req = read->req;
+	struct cow_run *run = malloc(sizeof(*run) + req->count * sizeof(struct iovec));
+	uint64_t sector = req->offset / DISK_SECTOR + read->at, n;
+
+	if (!run) {
+		read->error = -ENOMEM;
+		return;
+	}
+	n = run_length(c, sector, req->length / DISK_SECTOR - read->at);
+	run->sub = (struct disk_request){ .op = DISK_READ,
+					  .offset = sector * DISK_SECTOR,
+					  .length = n * DISK_SECTOR,
+					  .iov = run->iov,
+					  .done = run_done };
+	run->sub.count = iov_slice(req->iov, req->count, read->at * DISK_SECTOR, run->sub.length, run->iov);
+	run->read = read;
+	read->at += n;
+	read->pending++;
+	forward(c, sector, &run->sub);
+}
+
+/*
+ * The next runs, and the end when there are none. A guest that has written
+ * every other sector can ask for millions of them with one request: only so many
+ * are under way. One that is done at once comes back here from inside.
+ */
+static void advance(struct cow_read *read)
+{
+	struct disk_request *req = read->req;
+	int error;
+
+	if (read->advancing)
+		return;
+	read->advancing = true;
+	while (!read->error && read->pending < RUNS_MAX && read->at < req->length / DISK_SECTOR)
+		start_run(read);
+	read->advancing = false;
+	if (read->pending)
+		return;
+	error = read->error;
+	read->cow->reads--;
+	free(read);
+	req->done(req, error);
 }
 
 static void read_both(struct cow *c, struct disk_request *req)
 {
-	uint64_t first = req->offset / DISK_SECTOR, count = req->length / DISK_SECTOR, n;
 	struct cow_read *read = malloc(sizeof(*read));
 
 	if (!read) {
 		req->done(req, -ENOMEM);
 		return;
 	}
-	/* One more than there are runs, so that it is not done before the last one is under way. */
-	*read = (struct cow_read){ .req = req, .pending = 1 };
-	for (uint64_t at = 0; at < count; at += n) {
-		struct cow_run *run = malloc(sizeof(*run) + req->count * sizeof(struct iovec));
-
-		n = run_length(c, first + at, count - at);
-		if (!run) {
-			read->error = -ENOMEM;
-			break;
-		}
-		run->sub = (struct disk_request){ .op = DISK_READ,
-						  .offset = req->offset + at * DISK_SECTOR,
-						  .length = n * DISK_SECTOR,
-						  .iov = run->iov,
-						  .done = run_done };
-		run->sub.count = iov_slice(req->iov, req->count, at * DISK_SECTOR, run->sub.length, run->iov);
-		run->read = read;
-		read->pending++;
-		forward(c, first + at, &run->sub);
-	}
-	part_done(read, read->error);
+	*read = (struct cow_read){ .cow = c, .req = req };
+	c->reads++;
+	advance(read);
 }
 
 static void cow_submit(struct disk *disk, struct disk_request *req)
@@ -227,14 +253,18 @@ static void cow_reap(struct disk *disk)
 
 	c->base->ops->reap(c->base);
 	c->private->ops->reap(c->private);
+	/* What one of them has brought forward for the other. */
+	cow_kick(disk);
 }
 
 static void cow_drain(struct disk *disk)
 {
 	struct cow *c = (struct cow *)disk;
 
-	c->base->ops->drain(c->base);
-	c->private->ops->drain(c->private);
+	do {
+		c->base->ops->drain(c->base);
+		c->private->ops->drain(c->private);
+	} while (c->reads);
 }
 
 static void cow_destroy(struct disk *disk)

@@ -17,6 +17,7 @@
  * A connection that ends fails all that is under way and all that comes later
  * with EIO, and that is all: the guest's file system knows what to do.
  */
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libnbd.h>
@@ -39,6 +40,65 @@
 #define CONNECT_S  20
 #define PATIENCE_S 5 /* for what is under way when the guest resets the device */
 
+/*
+ * libnbd is loaded when it is wanted: it brings twenty other libraries along,
+ * which would cost 4 ms at each start of lguest.
+ */
+#define LIBRARY "libnbd.so.0"
+#define FUNCTIONS(X)             \
+	X(nbd_aio_connect_uri)   \
+	X(nbd_aio_disconnect)    \
+	X(nbd_aio_flush)         \
+	X(nbd_aio_get_direction) \
+	X(nbd_aio_get_fd)        \
+	X(nbd_aio_is_closed)     \
+	X(nbd_aio_is_dead)       \
+	X(nbd_aio_is_ready)      \
+	X(nbd_aio_notify_read)   \
+	X(nbd_aio_notify_write)  \
+	X(nbd_aio_pread)         \
+	X(nbd_aio_pwrite)        \
+	X(nbd_aio_trim)          \
+	X(nbd_aio_zero)          \
+	X(nbd_can_flush)         \
+	X(nbd_can_trim)          \
+	X(nbd_can_zero)          \
+	X(nbd_close)             \
+	X(nbd_create)            \
+	X(nbd_get_block_size)    \
+	X(nbd_get_error)         \
+	X(nbd_get_size)          \
+	X(nbd_is_read_only)      \
+	X(nbd_poll)              \
+	X(nbd_set_pread_initialize)
+
+struct library {
+#define X(name) __typeof__(name) *name;
+	FUNCTIONS(X)
+#undef X
+};
+
+/* Stays loaded until the end: not all of those libraries can be unloaded. */
+static bool load_library(struct library *lib, char *err, size_t errlen)
+{
+	void *handle = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+
+	if (!handle) {
+		snprintf(err, errlen, "%s (Debian's package libnbd0 has it)", dlerror());
+		return false;
+	}
+#define X(name) lib->name = (__typeof__(name) *)dlsym(handle, #name);
+	FUNCTIONS(X)
+#undef X
+#define X(name) || !lib->name
+	if (false FUNCTIONS(X)) {
+		snprintf(err, errlen, LIBRARY " is too old (1.14 will do)");
+		return false;
+	}
+#undef X
+	return true;
+}
+
 struct nbd_request {
 	struct disk_request *req;
 	struct nbd_request *next;
@@ -50,6 +110,7 @@ struct nbd_request {
 struct nbd_disk {
 	struct disk disk;
 	struct disk_client client;
+	struct library lib;
 	struct nbd_handle *nbd;
 	struct event_source source; /* a duplicate: libnbd closes its descriptor when it likes */
 	bool registered;
@@ -115,18 +176,19 @@ static int64_t issue(struct nbd_disk *d, struct chunk *c)
 	if (rest > RANGE_MAX)
 		rest = RANGE_MAX;
 	switch (req->op) {
-	case DISK_READ: return nbd_aio_pread(d->nbd, c->data, c->len, offset, done, 0);
+	case DISK_READ: return d->lib.nbd_aio_pread(d->nbd, c->data, c->len, offset, done, 0);
 	case DISK_WRITE:
 		iov_read(req->iov, req->count, c->at, c->data, c->len);
-		return nbd_aio_pwrite(d->nbd, c->data, c->len, offset, done, 0);
-	case DISK_FLUSH: return nbd_aio_flush(d->nbd, done, 0);
-	case DISK_DISCARD: return nbd_aio_trim(d->nbd, rest, offset, done, 0);
+		return d->lib.nbd_aio_pwrite(d->nbd, c->data, c->len, offset, done, 0);
+	case DISK_FLUSH: return d->lib.nbd_aio_flush(d->nbd, done, 0);
+	case DISK_DISCARD: return d->lib.nbd_aio_trim(d->nbd, rest, offset, done, 0);
 	case DISK_ZERO: break;
 	}
 	if (d->can_zero)
-		return nbd_aio_zero(d->nbd, rest, offset, done, req->unmap ? 0 : LIBNBD_CMD_FLAG_NO_HOLE);
+		return d->lib.nbd_aio_zero(d->nbd, rest, offset, done,
+					   req->unmap ? 0 : LIBNBD_CMD_FLAG_NO_HOLE);
 	memset(c->data, 0, c->len);
-	return nbd_aio_pwrite(d->nbd, c->data, c->len, offset, done, 0);
+	return d->lib.nbd_aio_pwrite(d->nbd, c->data, c->len, offset, done, 0);
 }
 
 /* Sends the next piece of @r; false when it has to wait. */
@@ -179,9 +241,9 @@ static void pump(struct nbd_disk *d)
 	}
 out:
 	/* One shot, since a dead connection is readable for ever. */
-	if (nbd_aio_is_dead(d->nbd) > 0 || nbd_aio_is_closed(d->nbd) > 0)
+	if (d->lib.nbd_aio_is_dead(d->nbd) > 0 || d->lib.nbd_aio_is_closed(d->nbd) > 0)
 		return;
-	if (nbd_aio_get_direction(d->nbd) & LIBNBD_AIO_DIRECTION_WRITE)
+	if (d->lib.nbd_aio_get_direction(d->nbd) & LIBNBD_AIO_DIRECTION_WRITE)
 		events |= EPOLLOUT;
 	eventloop_rearm(d->client.loop, &d->source, events);
 }
@@ -219,7 +281,7 @@ static void nbd_kick(struct disk *disk)
 /* Lets libnbd do what its descriptor is ready for, after at most @timeout ms. */
 static void progress(struct nbd_disk *d, int timeout)
 {
-	unsigned direction = nbd_aio_get_direction(d->nbd);
+	unsigned direction = d->lib.nbd_aio_get_direction(d->nbd);
 	struct pollfd fd = { .fd = d->source.fd };
 
 	if (direction & LIBNBD_AIO_DIRECTION_READ)
@@ -230,9 +292,9 @@ static void progress(struct nbd_disk *d, int timeout)
 		return;
 	/* Their results show in the state and in what chunk_done() was told. */
 	if ((direction & LIBNBD_AIO_DIRECTION_READ) && (fd.revents & (POLLIN | POLLHUP | POLLERR)))
-		nbd_aio_notify_read(d->nbd);
+		d->lib.nbd_aio_notify_read(d->nbd);
 	else if ((direction & LIBNBD_AIO_DIRECTION_WRITE) && (fd.revents & (POLLOUT | POLLERR)))
-		nbd_aio_notify_write(d->nbd);
+		d->lib.nbd_aio_notify_write(d->nbd);
 }
 
 static void nbd_reap(struct disk *disk)
@@ -266,10 +328,10 @@ static void nbd_destroy(struct disk *disk)
 
 	if (d->registered)
 		eventloop_remove(d->client.loop, &d->source);
-	if (d->nbd && nbd_aio_is_ready(d->nbd) > 0)
-		nbd_aio_disconnect(d->nbd, 0);
+	if (d->nbd && d->lib.nbd_aio_is_ready(d->nbd) > 0)
+		d->lib.nbd_aio_disconnect(d->nbd, 0);
 	if (d->nbd)
-		nbd_close(d->nbd);
+		d->lib.nbd_close(d->nbd);
 	if (d->source.fd >= 0)
 		close(d->source.fd);
 	free(d);
@@ -298,12 +360,12 @@ static bool connect_uri(struct nbd_disk *d, const char *uri, char *err, size_t e
 	struct timespec now, begin;
 
 	clock_gettime(CLOCK_MONOTONIC, &begin);
-	if (nbd_aio_connect_uri(d->nbd, uri) < 0)
+	if (d->lib.nbd_aio_connect_uri(d->nbd, uri) < 0)
 		goto fail;
-	while (nbd_aio_is_ready(d->nbd) <= 0) {
-		if (nbd_aio_is_dead(d->nbd) > 0 || nbd_aio_is_closed(d->nbd) > 0)
+	while (d->lib.nbd_aio_is_ready(d->nbd) <= 0) {
+		if (d->lib.nbd_aio_is_dead(d->nbd) > 0 || d->lib.nbd_aio_is_closed(d->nbd) > 0)
 			goto fail;
-		if (nbd_poll(d->nbd, 1000) < 0)
+		if (d->lib.nbd_poll(d->nbd, 1000) < 0)
 			goto fail;
 		clock_gettime(CLOCK_MONOTONIC, &now);
 		if (now.tv_sec - begin.tv_sec > CONNECT_S) {
@@ -313,7 +375,8 @@ static bool connect_uri(struct nbd_disk *d, const char *uri, char *err, size_t e
 	}
 	return true;
 fail:
-	snprintf(err, errlen, "%s", nbd_get_error() ? nbd_get_error() : "the connection was closed");
+	snprintf(err, errlen, "%s",
+		 d->lib.nbd_get_error() ? d->lib.nbd_get_error() : "the connection was closed");
 	return false;
 }
 
@@ -325,16 +388,16 @@ static bool power_of_two(int64_t n)
 static bool measure(struct nbd_disk *d, const struct disk_options *options, char *err, size_t errlen)
 {
 	bool read_only = options->read_only || options->cow;
-	int64_t size = nbd_get_size(d->nbd);
-	int64_t minimum = nbd_get_block_size(d->nbd, LIBNBD_SIZE_MINIMUM);
-	int64_t preferred = nbd_get_block_size(d->nbd, LIBNBD_SIZE_PREFERRED);
-	int64_t maximum = nbd_get_block_size(d->nbd, LIBNBD_SIZE_MAXIMUM);
+	int64_t size = d->lib.nbd_get_size(d->nbd);
+	int64_t minimum = d->lib.nbd_get_block_size(d->nbd, LIBNBD_SIZE_MINIMUM);
+	int64_t preferred = d->lib.nbd_get_block_size(d->nbd, LIBNBD_SIZE_PREFERRED);
+	int64_t maximum = d->lib.nbd_get_block_size(d->nbd, LIBNBD_SIZE_MAXIMUM);
 
 	if (size < (int64_t)DISK_SECTOR) {
 		snprintf(err, errlen, "the server's disk is smaller than a sector");
 		return false;
 	}
-	if (!read_only && nbd_is_read_only(d->nbd) > 0) {
+	if (!read_only && d->lib.nbd_is_read_only(d->nbd) > 0) {
 		snprintf(err, errlen, "the server serves it for reading only (use ,ro or ,cow)");
 		return false;
 	}
@@ -346,9 +409,9 @@ static bool measure(struct nbd_disk *d, const struct disk_options *options, char
 	if (power_of_two(preferred) && preferred > d->disk.physical_block && preferred <= 65536)
 		d->disk.physical_block = (uint32_t)preferred;
 	d->disk.size = (uint64_t)size & ~(uint64_t)(d->disk.logical_block - 1);
-	d->disk.discards = !read_only && nbd_can_trim(d->nbd) > 0;
-	d->can_flush = nbd_can_flush(d->nbd) > 0;
-	d->can_zero = nbd_can_zero(d->nbd) > 0;
+	d->disk.discards = !read_only && d->lib.nbd_can_trim(d->nbd) > 0;
+	d->can_flush = d->lib.nbd_can_flush(d->nbd) > 0;
+	d->can_zero = d->lib.nbd_can_zero(d->nbd) > 0;
 	d->chunk_max = CHUNK_MAX;
 	if (maximum >= (int64_t)DISK_SECTOR && maximum < CHUNK_MAX)
 		d->chunk_max = (uint32_t)maximum & ~(d->disk.logical_block - 1);
@@ -359,7 +422,7 @@ static bool watch(struct nbd_disk *d, char *err, size_t errlen)
 {
 	int error;
 
-	d->source = (struct event_source){ .fd = fcntl(nbd_aio_get_fd(d->nbd), F_DUPFD_CLOEXEC, 0),
+	d->source = (struct event_source){ .fd = fcntl(d->lib.nbd_aio_get_fd(d->nbd), F_DUPFD_CLOEXEC, 0),
 					   .ready = on_ready,
 					   .opaque = d };
 	error = d->source.fd < 0 ? -errno : eventloop_add(d->client.loop, &d->source, EPOLLIN | EPOLLONESHOT);
@@ -384,11 +447,13 @@ struct disk *disk_nbd_open(const char *uri, const struct disk_options *options,
 		snprintf(why, sizeof(why), "direct is for files (the server decides how it reads its own)");
 		goto fail;
 	}
-	d->nbd = nbd_create();
+	if (!load_library(&d->lib, why, sizeof(why)))
+		goto fail;
+	d->nbd = d->lib.nbd_create();
 	if (!d->nbd)
 		goto fail;
 	/* Memory that a failed read leaves as it was is never looked at. */
-	nbd_set_pread_initialize(d->nbd, false);
+	d->lib.nbd_set_pread_initialize(d->nbd, false);
 	if (connect_uri(d, uri, why, sizeof(why)) && measure(d, options, why, sizeof(why)) &&
 	    watch(d, why, sizeof(why)))
 		return &d->disk;

@@ -374,6 +374,38 @@ static void test_no_uring(void **state)
 	assert_int_equal(status, 0);
 }
 
+/* ---- copy on write ---- */
+
+/* Every other sector is private: a read of everything falls into pieces. */
+static void test_fragments(void **state)
+{
+	enum kind kind = (enum kind)(uintptr_t)*state;
+	struct fixture f;
+	uint8_t *data = malloc(SIZE), *sector = malloc(512);
+
+	fixture_init(&f, SIZE);
+	if (!fixture_open_kind(&f, kind)) {
+		fixture_destroy(&f);
+		skip();
+	}
+	for (unsigned i = 0; i < SECTORS; i += 2) {
+		memset(sector, (int)(i / 2 % 255), 512);
+		assert_int_equal(disk_do(&f, DISK_WRITE, i * 512ull, 512, sector), 0);
+	}
+	memset(data, 0xee, SIZE);
+	assert_int_equal(disk_do(&f, DISK_READ, 512, SIZE - 1024, data), 0);
+	for (unsigned i = 0; i < SIZE - 1024; i++) {
+		unsigned at = i + 512, which = at / 512;
+
+		assert_int_equal(data[i], which % 2 ? pattern(at) : which / 2 % 255);
+	}
+	for (unsigned i = SIZE - 1024; i < SIZE; i++)
+		assert_int_equal(data[i], 0xee);
+	fixture_destroy(&f);
+	free(data);
+	free(sector);
+}
+
 /* ---- opening ---- */
 
 static void refuse(struct fixture *f, const char *path, const char *word)
@@ -466,8 +498,24 @@ static void waiting_done(struct disk_request *req, int error)
 	--*w->pending;
 }
 
-static void submit_reads(struct fixture *f, struct waiting *w, unsigned count, unsigned *pending,
-			 uint8_t *data)
+/* Signals take effect some time later. */
+static void stop_server(struct fixture *f)
+{
+	kill(f->server, SIGSTOP);
+	assert_int_equal(waitpid(f->server, NULL, WUNTRACED), f->server);
+}
+
+static unsigned failed(const struct waiting *w, unsigned count)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < count; i++)
+		n += w[i].error == -EIO;
+	return n;
+}
+
+static void submit_some(struct fixture *f, struct waiting *w, unsigned count, unsigned *pending,
+			uint8_t *data)
 {
 	static struct iovec iov[16];
 
@@ -499,15 +547,13 @@ static void test_server_dies(void **state)
 		skip();
 	}
 	/* With requests under way, which it cannot answer any more. */
-	kill(f.server, SIGSTOP);
-	submit_reads(&f, w, 16, &pending, data);
-	assert_int_equal(pending, 16);
+	stop_server(&f);
+	submit_some(&f, w, 16, &pending, data);
 	kill(f.server, SIGKILL);
 	waitpid(f.server, NULL, 0);
 	f.server = 0;
 	wait_for(&f, &pending);
-	for (unsigned i = 0; i < 16; i++)
-		assert_int_equal(w[i].error, -EIO);
+	assert_int_equal(failed(w, 16), 16);
 	/* And from then on. */
 	assert_int_equal(disk_do(&f, DISK_READ, 0, 512, data), -EIO);
 	assert_int_equal(disk_do(&f, DISK_FLUSH, 0, 0, NULL), -EIO);
@@ -533,13 +579,12 @@ static void test_server_hangs(void **state)
 		fixture_destroy(&f);
 		skip();
 	}
-	kill(f.server, SIGSTOP);
-	submit_reads(&f, w, 16, &pending, data);
+	stop_server(&f);
+	submit_some(&f, w, 16, &pending, data);
 	f.disk->ops->drain(f.disk);
-	assert_int_equal(pending, 0);
-	for (unsigned i = 0; i < 16; i++)
-		assert_int_equal(w[i].error, -EIO);
 	fixture_destroy(&f);
+	assert_int_equal(pending, 0);
+	assert_int_equal(failed(w, 16), 16);
 	free(data);
 }
 
@@ -578,6 +623,12 @@ int main(void)
 		tests[n++] = (struct CMUnitTest){ .name = kind_name(kind),
 						  .test_func = test_model,
 						  .initial_state = (void *)(uintptr_t)kind };
+	tests[n++] = (struct CMUnitTest){ .name = "fragments, cow",
+					  .test_func = test_fragments,
+					  .initial_state = (void *)(uintptr_t)KIND_COW };
+	tests[n++] = (struct CMUnitTest){ .name = "fragments, cow on nbd",
+					  .test_func = test_fragments,
+					  .initial_state = (void *)(uintptr_t)KIND_NBD_COW };
 	for (unsigned i = 0; i < sizeof(others) / sizeof(others[0]); i++)
 		tests[n++] = others[i];
 	return _cmocka_run_group_tests("disk", tests, n, NULL, NULL);
