@@ -158,5 +158,13 @@ void pollset_take(struct pollset *set)
 
 uint32_t pollset_ready(const struct pollset *set, int fd)
 {
-	return (unsigned)fd < set->size ? set->entry[fd].ready : 0;
+	const uint32_t fault = EPOLLERR | EPOLLHUP;
+	const struct pollset_entry *e;
+
+	if (fd < 0 || (unsigned)fd >= set->size)
+		return 0;
+	e = &set->entry[fd];
+	if ((e->ready & fault) && !(e->wanted & EPOLLIN))
+		return e->wanted & EPOLLOUT;
+	return e->ready;
 }

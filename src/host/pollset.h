@@ -43,7 +43,10 @@ void pollset_forget(struct pollset *set, int fd);
 bool pollset_peek(struct pollset *set);
 void pollset_arm(struct pollset *set);
 void pollset_take(struct pollset *set);
-/* Since the last pollset_begin(). */
+/*
+ * Since the last pollset_begin(). An error or the other side's end, which epoll
+ * reports to everybody, is EPOLLOUT to who does not want to read: writing will tell.
+ */
 uint32_t pollset_ready(const struct pollset *set, int fd);
 
 #endif

@@ -26,6 +26,7 @@
 #include <arpa/inet.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <glib.h>
 #include <libslirp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,7 +69,8 @@ struct usernet_frame {
 	X(slirp_pollfds_poll) \
 	X(slirp_input)        \
 	X(slirp_handle_timer) \
-	X(slirp_add_hostxfwd)
+	X(slirp_add_hostxfwd) \
+	X(g_log_set_handler)
 struct slirp_library {
 #define X(name) __typeof__(name) *name;
 	FUNCTIONS(X)
@@ -141,6 +143,7 @@ static int add_poll(int fd, int events, void *opaque)
 	return pollset_want(&u->set, fd, wanted) ? fd : -1;
 }
 
+/* Slirp reads on any error and ends the program when it has no room: it must hear of none that it did not ask for. */
 static int get_ready(int fd, void *opaque)
 {
 	struct usernet *u = opaque;
@@ -437,6 +440,11 @@ static bool forward(struct usernet *u, const struct net_forward *f, char *err, s
 	return false;
 }
 
+/* Its opinion of packets again, on standard error this time, which is not the guest's to fill. */
+static void ignore_message(const gchar *domain, GLogLevelFlags level, const gchar *message, gpointer data)
+{
+}
+
 /* Never unloaded: glib does not like that. */
 static bool load_library(struct slirp_library *lib, char *err, size_t errlen)
 {
@@ -450,7 +458,9 @@ static bool load_library(struct slirp_library *lib, char *err, size_t errlen)
 #define X(name) ok = ok && (lib->name = (__typeof__(name) *)dlsym(handle, #name));
 	FUNCTIONS(X)
 #undef X
-	if (!ok)
+	if (ok)
+		lib->g_log_set_handler("Slirp", G_LOG_LEVEL_MASK, ignore_message, NULL);
+	else
 		snprintf(err, errlen, "--net=user: %s is too old (4.7 is needed)", LIBRARY);
 	return ok;
 }
