@@ -209,6 +209,8 @@ static void tap_stop(struct network *net)
 	struct tap *t = to_tap(net);
 
 	t->started = false;
+	/* Who comes next, another driver or another program, may not know of them. */
+	ioctl(t->source.fd, TUNSETOFFLOAD, 0);
 	arm(t);
 }
 
