@@ -414,9 +414,9 @@ static void test_port_taken(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_at_once),    cmocka_unit_test(test_no_room),
-		cmocka_unit_test(test_stopped),    cmocka_unit_test(test_wake),
-		cmocka_unit_test(test_port_taken),
+		cmocka_unit_test(test_at_once), cmocka_unit_test(test_no_room),
+		cmocka_unit_test(test_stopped), cmocka_unit_test(test_wake),
+		cmocka_unit_test(test_tcp),     cmocka_unit_test(test_port_taken),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
