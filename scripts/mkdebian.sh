@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # Makes a root file system of Debian 12 in an ext4 image, without root and
-# without mounting anything: mmdebstrap (as root, or in a user namespace), then
-# mkfs.ext4 -d under fakeroot. Prints the image's path.
+# without mounting anything: mmdebstrap (as root, in a user namespace or under
+# fakechroot), then mkfs.ext4 -d under fakeroot. Prints the image's path.
 #
 #	scripts/mkdebian.sh
 #

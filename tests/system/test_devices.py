@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import threading
+import time
 
 from harness import (
     EXIT_HOST,
@@ -109,6 +110,23 @@ def reboot_devices(runner):
     threads, memory = (([entry[n] for entry in held[1:4]], [entry[n] for entry in held[-3:]]) for n in (1, 2))
     need(min(threads[1]) <= max(threads[0]), f"threads in the first and the last rounds: {threads}")
     need(min(memory[1]) < max(memory[0]) + 1024, f"KiB of private memory in the first and the last rounds: {memory}")
+
+
+@test
+@lguest_only
+def idle_devices(runner):
+    """A guest that waits costs next to no CPU time with devices, either."""
+    with runner.scratch() as directory:
+        options = ["--block=" + make_disk(directory + "/disk", 4), "--net=user", "--rng"]
+        with runner.shell(options=options) as guest:
+            guest.must(DHCP, 30)
+            guest.must("dd if=/dev/vda of=/dev/null bs=64k 2>/dev/null")
+            time.sleep(2)
+            before = guest.cpu_seconds()
+            time.sleep(5)
+            used = guest.cpu_seconds() - before
+            need(used < 0.25, f"{used:.2f} s of CPU time in 5 s of idling")
+            guest.power_off()
 
 
 @test
