@@ -59,7 +59,9 @@ __asm__(".section .rodata\n"
 	"	add	$0x100000, %eax\n"
 	"	test	$1, %cl\n"
 	"	jz	3f\n"
-	"	call	0x100000\n" /* translated, and linked or cached */
+	/* A direct call to 0x100000; the assembler does not know that all this will lie at 0x1000. */
+	"	.byte	0xe8\n"
+	"4:	.long	0x100000 - 0x1000 - 4 - (4b - guest_poll)\n"
 	"	mov	0x8004, %eax\n"
 	"	shl	$12, %eax\n"
 	"	add	$0x100000, %eax\n"
