@@ -184,7 +184,7 @@ def ask(port, data, address="127.0.0.1", deadline=10):
     deadline += time.monotonic()
     while True:
         answer = b""
-        with contextlib.suppress(ConnectionError), socket.create_connection((address, port), 10) as s:
+        with contextlib.suppress(OSError), socket.create_connection((address, port), 10) as s:
             s.sendall(data)
             s.shutdown(socket.SHUT_WR)
             while piece := s.recv(65536):
