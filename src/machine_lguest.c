@@ -352,6 +352,9 @@ static void print_stats(struct machine *m)
 {
 	const struct lguest_stats *s = &m->lguest.stats;
 
+	/* The host's kernel has done it all. */
+	if (m->engine->vcpu_raise)
+		return;
 	fprintf(stderr,
 		"lguest: platform: hypercalls %" PRIu64 " (from the ring %" PRIu64 "), traps %" PRIu64
 		" (page faults %" PRIu64 "), interrupts %" PRIu64 ", emulated instructions %" PRIu64 "\n",
