@@ -16,7 +16,10 @@
  * Input comes on the main thread. What the driver has no buffers for stays in
  * the host's buffer. So does all that was typed before Linux's driver, which
  * fills the queue first and enters the port into its list last, is ready: it
- * throws away what comes in between. No step of it tells us, so we wait a while.
+ * throws away what comes in between. How we learn that it is: at DRIVER_OK we tell
+ * it of a change of the configuration, which the kernel keeps back until the driver
+ * has started; then it reads the size of the window. Other drivers, and old ones,
+ * get some time.
  */
 #include <errno.h>
 #include <linux/virtio_config.h>
@@ -43,8 +46,9 @@
 /* A direct chain cannot be longer than this. */
 #define PIECES_MAX VIRTQ_DEFAULT_SIZE
 
-/* From DRIVER_OK to the first input. */
-#define SETTLE_NS 300000000ll
+/* From DRIVER_OK to the first input at the latest; the same for drivers from before version 1. */
+#define SETTLE_S         2
+#define SETTLE_LEGACY_NS 300000000ll
 /*
  * Between interrupts that say "your output is gone". Linux asks for them and has
  * always seen it before they come, so it counts them as nobody's, and switches the
@@ -107,7 +111,7 @@ static int64_t now_ns(void)
 
 static void set_timer(struct virtio_console *vc, int64_t ns)
 {
-	const struct itimerspec when = { .it_value.tv_nsec = ns };
+	const struct itimerspec when = { .it_value = { ns / 1000000000, ns % 1000000000 } };
 
 	timerfd_settime(vc->timer.fd, 0, &when, NULL);
 }
@@ -276,15 +280,31 @@ static const struct console_port_ops port_ops = { .input = on_input, .room = on_
 
 static void console_device_start(struct virtio_device *dev)
 {
+	struct virtio_console *vc = of(dev);
+
 	/*
 	 * Linux looks at the size only when it is told of a change. Its drivers
 	 * from before version 1 must not be told while they start, they would
 	 * resize a console that they do not have yet.
 	 */
-	if (virtio_has(dev, VIRTIO_CONSOLE_F_SIZE) && virtio_has(dev, VIRTIO_F_VERSION_1))
+	if (virtio_has(dev, VIRTIO_F_VERSION_1)) {
 		virtio_config_change(dev);
-	set_timer(of(dev), SETTLE_NS);
-	console_listen(of(dev)->console, CONSOLE_HVC, true);
+		set_timer(vc, SETTLE_S * 1000000000ll);
+	} else {
+		set_timer(vc, SETTLE_LEGACY_NS);
+	}
+	console_listen(vc->console, CONSOLE_HVC, true);
+}
+
+/* The answer to the change that start() has told. */
+static void console_device_config_read(struct virtio_device *dev, unsigned offset, unsigned size)
+{
+	struct virtio_console *vc = of(dev);
+
+	if (!dev->running || vc->settled || offset != offsetof(struct virtio_console_config, cols))
+		return;
+	set_timer(vc, 0);
+	settle(vc);
 }
 
 static void console_device_stop(struct virtio_device *dev)
@@ -333,6 +353,7 @@ static const struct virtio_ops console_device_ops = {
 	.start = console_device_start,
 	.stop = console_device_stop,
 	.notify = console_device_notify,
+	.config_read = console_device_config_read,
 	.config_written = console_device_config_written,
 	.destroy = console_device_destroy,
 };

@@ -330,8 +330,11 @@ uint64_t virtio_config_read(struct virtio_device *dev, unsigned offset, unsigned
 	uint64_t val = 0;
 
 	virtio_lock(dev);
-	if (in_config(dev, offset, size))
+	if (in_config(dev, offset, size)) {
+		if (dev->ops->config_read)
+			dev->ops->config_read(dev, offset, size);
 		memcpy(&val, dev->config + offset, size);
+	}
 	virtio_unlock(dev);
 	return val;
 }

@@ -72,6 +72,8 @@ struct virtio_ops {
 	void (*notify)(struct virtio_device *dev, unsigned queue);
 	/* After the guest wrote [offset, offset + size) of @config; may be NULL: read-only. */
 	void (*config_written)(struct virtio_device *dev, unsigned offset, unsigned size);
+	/* The guest reads that part, which is in its configuration space; may be NULL. */
+	void (*config_read)(struct virtio_device *dev, unsigned offset, unsigned size);
 	/* Gives back the host's resources and the memory of @dev. Stopped before. Main thread. */
 	void (*destroy)(struct virtio_device *dev);
 };
