@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Debian with systemd, from a disk image: to the login prompt, a session, and off again."""
 import re
+import time
 
 from guest import Failure
 from harness import debian_image, for_each, need, need_equal
@@ -10,7 +11,9 @@ SHELL = rb"^(?:\x1b\[\?2004[hl]\r?)*root@debian:~# "
 
 def log_in(guest, console):
     """At the login prompt, until the shell's."""
-    guest.expect(rb"debian login: ", 240, f"login prompt on {console}")
+    # The other console's getty asks on the same terminal.
+    guest.expect(rb"debian " + console.encode() + rb"\s+debian login: ", 240, f"login prompt on {console}")
+    time.sleep(0.5)  # getty drops what was typed before it has asked
     guest.send("root\n")
     guest.expect(SHELL, 120, "shell prompt")
     guest.send("stty cols 1000; TERM=dumb; bind 'set enable-bracketed-paste off'\n")
