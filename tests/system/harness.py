@@ -118,6 +118,7 @@ class Runner:
     @contextlib.contextmanager
     def scratch(self):
         """A directory of the test's own, on a disk rather than in memory."""
+        os.makedirs(OUT, exist_ok=True)
         directory = tempfile.mkdtemp(prefix="test-", dir=OUT)
         try:
             yield directory
