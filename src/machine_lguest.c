@@ -114,15 +114,23 @@ static void remove_doorbells(struct machine *m)
 	m->doorbells = 0;
 }
 
-/* Any that fails does without: its NOTIFYs come by on_notify(). */
+/*
+ * Any that fails does without: its NOTIFYs come by on_notify(). So do the console's: its driver spins
+ * until a line is out, and keeps this thread from the host's only CPU meanwhile (43 KiB of output on
+ * a 3.12 host in QEMU: 26 s with doorbells, 2 s without).
+ */
 static void add_doorbells(struct machine *m)
 {
 	uint32_t ring;
+	bool polled;
 
 	remove_doorbells(m);
-	for (unsigned i = 0; i < LGUEST_DOORBELLS && lguest_bus_ring(&m->lguest_bus, i, &ring); i++) {
+	for (unsigned i = 0; i < LGUEST_DOORBELLS && lguest_bus_ring(&m->lguest_bus, i, &ring, &polled);
+	     i++) {
 		struct machine_doorbell *bell = &m->doorbell[m->doorbells];
 
+		if (polled)
+			continue;
 		*bell = (struct machine_doorbell){ .machine = m, .ring = ring };
 		bell->source = (struct event_source){ .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 						      .ready = on_doorbell,

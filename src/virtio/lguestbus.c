@@ -215,11 +215,20 @@ static void status_changed(struct lguest_bus_device *d)
 		start(d);
 }
 
-bool lguest_bus_ring(const struct lguest_bus *bus, unsigned n, uint32_t *addr)
+bool lguest_bus_ring(const struct lguest_bus *bus, unsigned n, uint32_t *addr, bool *polled)
 {
-	/* They lie in a row. */
-	*addr = bus->page + 4096 + n * ring_bytes();
-	return *addr < bus->next_ring;
+	for (unsigned i = 0; i < bus->devices; i++) {
+		const struct lguest_bus_device *d = &bus->device[i];
+
+		if (n >= d->kind->queues) {
+			n -= d->kind->queues;
+			continue;
+		}
+		*addr = d->ring[n];
+		*polled = d->kind->id == VIRTIO_ID_CONSOLE;
+		return true;
+	}
+	return false;
 }
 
 bool lguest_bus_notify(struct lguest_bus *bus, uint32_t addr)

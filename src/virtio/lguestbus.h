@@ -55,8 +55,11 @@ void lguest_bus_init(struct lguest_bus *bus, const struct guest_memory *memory, 
 int lguest_bus_attach(struct lguest_bus *bus, struct virtio_device *dev);
 /* Writes the descriptors into memory, which is all zero: before a guest starts. Devices are reset. */
 void lguest_bus_start(struct lguest_bus *bus);
-/* Ring @n of all devices', counted from 0: the address that NOTIFY has for it. False: there is none. */
-bool lguest_bus_ring(const struct lguest_bus *bus, unsigned n, uint32_t *addr);
+/*
+ * Ring @n of all devices', counted from 0: the address that NOTIFY has for it; @polled: guests wait for its answers
+ * in a loop. False: there is none.
+ */
+bool lguest_bus_ring(const struct lguest_bus *bus, unsigned n, uint32_t *addr, bool *polled);
 /* NOTIFY with @addr, in the device area. False: nothing lies there. One thread at a time. */
 bool lguest_bus_notify(struct lguest_bus *bus, uint32_t addr);
 
