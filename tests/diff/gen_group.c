@@ -75,7 +75,9 @@ static unsigned other_reg(struct generator *g)
 
 static void access_memory(struct generator *g, unsigned base, int disp)
 {
-	static const uint8_t alu[] = { 0x01, 0x03, 0x29, 0x2b, 0x31, 0x33, 0x39, 0x3b, 0x11, 0x13, 0x85, 0x87 };
+	static const uint8_t alu[] = {
+		0x01, 0x03, 0x29, 0x2b, 0x31, 0x33, 0x39, 0x3b, 0x11, 0x13, 0x85, 0x87
+	};
 	struct rng *r = &g->r;
 	unsigned reg = other_reg(g), xmm = rnd_n(r, 16);
 	uint32_t w = 1u << reg;
@@ -89,14 +91,14 @@ static void access_memory(struct generator *g, unsigned base, int disp)
 	case 5: emit_op(g, 0, rnd_pct(r, 80), 0x89, reg, base, disp, 0, 0); break;
 	case 6: emit_op(g, 0, rnd_pct(r, 50), alu[rnd_n(r, sizeof(alu))], reg, base, disp, 0, w); break;
 	case 7: emit_op(g, 0, false, 0x88 + rnd_n(r, 2) * 2, reg, base, disp, 0, w); break;
-	case 8: emit_op(g, 0, true, 0x83, rnd_n(r, 8), base, disp, 1, 0); break; /* ALU [mem], imm8 */
+	case 8: emit_op(g, 0, true, 0x83, rnd_n(r, 8), base, disp, 1, 0); break;        /* ALU [mem], imm8 */
 	case 9: emit_op(g, 0, true, 0x1b6 + rnd_n(r, 2), reg, base, disp, 0, w); break; /* MOVZX */
-	case 10: emit_op(g, 0, true, 0x140 + rnd_n(r, 16), reg, base, disp, 0, w); break; /* CMOVcc */
-	case 11: emit_op(g, 0, false, 0x190 + rnd_n(r, 16), 0, base, disp, 0, 0); break; /* SETcc */
-	case 12: emit_op(g, 0, false, 0x110 + rnd_n(r, 2), xmm, base, disp, 0, 0); break; /* MOVUPS */
+	case 10: emit_op(g, 0, true, 0x140 + rnd_n(r, 16), reg, base, disp, 0, w); break;       /* CMOVcc */
+	case 11: emit_op(g, 0, false, 0x190 + rnd_n(r, 16), 0, base, disp, 0, 0); break;        /* SETcc */
+	case 12: emit_op(g, 0, false, 0x110 + rnd_n(r, 2), xmm, base, disp, 0, 0); break;       /* MOVUPS */
 	case 13: emit_op(g, 0, false, 0x128 + rnd_n(r, 2), xmm, base, disp & ~15, 0, 0); break; /* MOVAPS */
 	case 14: emit_op(g, 0, true, 0xd3, rnd_n(r, 2) ? 4 : 7, base, disp, 0, 0); break; /* shift by CL */
-	default: emit_op(g, 0xf0, true, 0x1c1, reg, base, disp, 0, w); break; /* LOCK XADD */
+	default: emit_op(g, 0xf0, true, 0x1c1, reg, base, disp, 0, w); break;             /* LOCK XADD */
 	}
 }
 
