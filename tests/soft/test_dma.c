@@ -341,8 +341,12 @@ static void test_overflow(void **state)
 			if (*word(t, MAILBOX + 12) != f + pass * 0x10000)
 				t->wrong++;
 		}
-		for (uint32_t f = 0; f < PAGES; f++)
-			*word(t, FUNCTIONS + f * 4096 + 1) = f + (pass + 1) * 0x10000;
+		/* The operand of MOV EAX, behind its opcode. */
+		for (uint32_t f = 0; f < PAGES; f++) {
+			uint32_t result = f + (pass + 1) * 0x10000;
+
+			memcpy(guest_range(&t->mem, FUNCTIONS + f * 4096 + 1, 4), &result, 4);
+		}
 		guest_wrote(&t->mem, guest_range(&t->mem, FUNCTIONS, PAGES * 4096), PAGES * 4096);
 	}
 	__atomic_store_n(word(t, MAILBOX), ~0u, __ATOMIC_RELEASE);
