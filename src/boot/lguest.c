@@ -43,7 +43,8 @@ static int write_params(struct boot_job *job)
 	if (job->initrd_size) {
 		params.hdr.type_of_loader = LOADER_UNDEFINED;
 		params.hdr.ramdisk_image = (uint32_t)job->initrd_addr;
-		params.hdr.ramdisk_size = (uint32_t)job->initrd_size;
+		/* In whole pages: hosts of 2.6.3x put their page tables below mem - ramdisk_size. */
+		params.hdr.ramdisk_size = (uint32_t)(job->initrd_size + 4095) & ~4095u;
 	}
 	params.e820_entries = 1;
 	params.e820_table[0] =

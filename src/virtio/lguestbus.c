@@ -199,8 +199,13 @@ static void reset(struct lguest_bus_device *d)
 	virtio_reset(d->dev);
 	d->started = false;
 	memset(accepted, 0, d->kind->feature_len);
-	for (unsigned q = 0; q < d->kind->queues; q++)
-		memset(guest_range(d->bus->memory, d->ring[q], ring_bytes()), 0, ring_bytes());
+	guest_wrote(d->bus->memory, accepted, d->kind->feature_len);
+	for (unsigned q = 0; q < d->kind->queues; q++) {
+		void *ring = guest_range(d->bus->memory, d->ring[q], ring_bytes());
+
+		memset(ring, 0, ring_bytes());
+		guest_wrote(d->bus->memory, ring, ring_bytes());
+	}
 }
 
 static void status_changed(struct lguest_bus_device *d)

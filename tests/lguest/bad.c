@@ -97,6 +97,38 @@ static void stack_pages(void)
 	hypercall(LG_SET_STACK, LG_KERNEL_DS, addr(trap_stack_top), 3, 0);
 }
 
+static void user_with_stack(uint32_t selector)
+{
+	init(KERNEL);
+	set_gates();
+	make_tables();
+	hypercall(LG_NEW_PGTABLE, addr(pgdir), 0, 0, 0);
+	hypercall(LG_LOAD_GDT_ENTRY, 14, 0x0000ffff, 0x00cffb00, 0);
+	hypercall(LG_LOAD_GDT_ENTRY, 15, 0x0000ffff, 0x00cff300, 0);
+	hypercall(LG_SET_STACK, selector, addr(trap_stack_top), 1, 0);
+	go_user(addr(user_syscall), addr(user_stack_top));
+}
+
+/* An empty descriptor: not a way to level 0. */
+static void stack_empty(void)
+{
+	user_with_stack(20 * 8 + 1);
+}
+
+static void stack_code(void)
+{
+	user_with_stack(LG_KERNEL_CS);
+}
+
+/* Level 3 code where the kernel's was. */
+static void code_level(void)
+{
+	init(KERNEL);
+	set_gates();
+	hypercall(LG_LOAD_GDT_ENTRY, LG_KERNEL_CS >> 3, 0x0000ffff, 0x00cffb00, 0);
+	__asm__ volatile("ud2");
+}
+
 static void pgdir_outside(void)
 {
 	init(KERNEL);
@@ -252,6 +284,9 @@ const struct scenario bad[] = {
 	{ "tls-address", tls_address },
 	{ "stack-segment", stack_segment },
 	{ "stack-pages", stack_pages },
+	{ "stack-empty", stack_empty },
+	{ "stack-code", stack_code },
+	{ "code-level", code_level },
 	{ "pgdir-outside", pgdir_outside },
 	{ "pgdir-unaligned", pgdir_unaligned },
 	{ "pte-frame", pte_frame },

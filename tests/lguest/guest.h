@@ -80,7 +80,8 @@ extern const struct scenario good[], bad[], devices[];
 
 extern char stubs[], noirq_start[], noirq_end[], iret_here[], boot_stack_top[], trap_stack_top[],
 	user_stack_top[];
-extern char user_code[], user_syscall[], user_hypercall[], user_cli[], user_int20[], user_int3[], user_peek[];
+extern char user_code[], user_syscall[], user_hypercall[], user_cli[], user_int20[], user_int3[], user_peek[],
+	user_spin[];
 void go_user(uint32_t eip, uint32_t esp);
 void back_to_kernel(void);
 void guest_main(void);

@@ -77,7 +77,7 @@ back_to_kernel:
 
 /* Programs for level 3, on a page of their own. */
 	.balign 4096
-	.globl user_code, user_syscall, user_hypercall, user_cli, user_int20, user_peek, user_int3
+	.globl user_code, user_syscall, user_hypercall, user_cli, user_int20, user_peek, user_int3, user_spin
 user_code:
 user_syscall:
 	movl	$0x1234, %eax
@@ -99,6 +99,8 @@ user_int3:
 user_peek:
 	movl	0x100000, %eax
 	ud2
+user_spin:
+	jmp	user_spin
 	.balign 4096
 
 	.data

@@ -187,7 +187,7 @@ static int push_frame32(struct soft_cpu *c, const struct event *ev, const struct
 static void hand_over(struct soft_cpu *c, const struct event *ev)
 {
 	const struct vcpu_trap trap = { .vector = ev->vector,
-					.software = ev->software,
+					.software = ev->software && ev->check_dpl, /* INT1 asks nobody */
 					.has_error = ev->has_error,
 					.error = ev->error,
 					.start = c->s.rip };

@@ -93,7 +93,14 @@ static unsigned copy_text(const struct lguest *lg, uint32_t addr, char *to, unsi
 void lguest_ended(struct lguest *lg, bool restart, const char *reason)
 {
 	enum lguest_end how = LGUEST_DIED;
+	char line[LGUEST_REASON_MAX];
+	unsigned n;
 
+	/* One line on the user's terminal; an engine may have it as the guest gave it. */
+	for (n = 0; n < sizeof(line) - 1 && reason[n]; n++)
+		line[n] = reason[n] >= ' ' && reason[n] < 127 ? reason[n] : ' ';
+	line[n] = 0;
+	reason = line;
 	lg->s.dead = true;
 	if (restart)
 		how = LGUEST_RESTART;
@@ -115,10 +122,6 @@ static void shut_down(struct lguest *lg, uint32_t addr, uint32_t how)
 		return;
 	}
 	copy_text(lg, addr, text, 127);
-	/* One line on the user's terminal. */
-	for (char *c = text; *c; c++)
-		if (*c < ' ')
-			*c = ' ';
 	lguest_ended(lg, how == LG_SHUTDOWN_RESTART, reason);
 }
 
@@ -135,9 +138,8 @@ static void new_page_table(struct lguest *lg, struct x86_state *s, uint32_t dir)
 		lguest_kill(lg, "bad page directory address %#x", dir);
 		return;
 	}
-	/* Loading the same one again still means: look at everything anew. */
-	if (s->cr3 == dir)
-		lg->host->flush_tlb(lg->opaque);
+	/* Also when it is the same one again, or will be once the ring is empty. */
+	lg->host->flush_tlb(lg->opaque);
 	s->cr3 = dir;
 }
 

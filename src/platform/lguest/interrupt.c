@@ -14,6 +14,8 @@
 
 /* How soon to look again at interrupts that the guest does not take: a compromise between latency and cost. */
 #define LOOK_AGAIN_US 50
+/* The same for blocked ones: a guest does not say when it unblocks them, but some stay blocked for long. */
+#define BLOCKED_US 1000
 
 void lguest_write_time(struct lguest *lg)
 {
@@ -56,6 +58,14 @@ static void look_again_soon(struct lguest *lg)
 	lg->s.look_again = __rdtsc() + (uint64_t)lg->tsc_khz * LOOK_AGAIN_US / 1000;
 }
 
+/* @before: when it was to be, until now; it stays unless that is later, so that a guest with many traps sets few timers. */
+static void look_at_blocked(struct lguest *lg, uint64_t before)
+{
+	uint64_t now = __rdtsc(), then = now + (uint64_t)lg->tsc_khz * BLOCKED_US / 1000;
+
+	lg->s.look_again = before > now && before < then ? before : then;
+}
+
 static bool in_noirq_range(const struct lguest *lg, uint64_t eip)
 {
 	return eip >= lg->s.noirq_start && eip < lg->s.noirq_end;
@@ -63,6 +73,7 @@ static bool in_noirq_range(const struct lguest *lg, uint64_t eip)
 
 void lguest_enter(struct lguest *lg, struct x86_state *s)
 {
+	uint64_t look_again = lg->s.look_again;
 	uint32_t ready;
 	unsigned irq;
 
@@ -74,8 +85,14 @@ void lguest_enter(struct lguest *lg, struct x86_state *s)
 	if (lg->s.dead || !lg->s.initialised)
 		return;
 	ready = deliverable(lg);
-	if (!ready)
+	if (!ready) {
+		/* What it was to call for is blocked by now. */
+		if (lguest_data_get(lg, LG_DATA_IRQ_PENDING))
+			lguest_data_set(lg, LG_DATA_IRQ_PENDING, 0);
+		if (atomic_load(&lg->s.pending) && !s->halted)
+			look_at_blocked(lg, look_again);
 		return;
+	}
 	irq = (unsigned)__builtin_ctz(ready);
 	if (s->halted) {
 		lguest_data_set(lg, LG_DATA_IRQ_ENABLED, LG_IRQ_ON);

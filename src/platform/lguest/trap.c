@@ -57,6 +57,18 @@ void lguest_start(struct lguest *lg, uint32_t entry, uint32_t pgdir, struct x86_
 
 /* ---- reflection ---- */
 
+/* Present, of level 1, and writable data for a stack; the engine takes the CPU's level from the stack segment. */
+static bool is_kernel_stack(const struct x86_seg *seg)
+{
+	return (seg->attr & 0xfa) == 0xb2;
+}
+
+/* The same for code that is not conforming. */
+static bool is_kernel_code(const struct x86_seg *seg)
+{
+	return (seg->attr & 0xfc) == 0xb8;
+}
+
 static bool push(struct lguest *lg, const struct x86_state *s, uint32_t *sp, uint32_t base, uint32_t val)
 {
 	uint32_t lin = base + *sp - 4, phys;
@@ -80,13 +92,22 @@ static bool push(struct lguest *lg, const struct x86_state *s, uint32_t *sp, uin
 bool lguest_reflect(struct lguest *lg, struct x86_state *s, unsigned vector, bool has_error, uint32_t error)
 {
 	const struct lguest_gate *gate = &lg->s.idt[vector];
-	struct x86_seg ss = s->seg[SEG_SS];
+	struct x86_seg ss = s->seg[SEG_SS], cs = segment(lg, LG_KERNEL_CS);
 	uint32_t sp = (uint32_t)s->regs[REG_RSP], flags = (uint32_t)s->rflags, base;
 	bool ok = true;
 
 	if (CPL(s) != 1) {
 		ss = segment(lg, lg->s.stack_selector);
 		sp = lg->s.stack_top;
+		/* An entry that was never loaded is all zero: of level 0, which is not the guest's. */
+		if (!is_kernel_stack(&ss)) {
+			lguest_kill(lg, "stack segment %#x is no data segment of level 1", ss.sel);
+			return false;
+		}
+	}
+	if (!is_kernel_code(&cs)) {
+		lguest_kill(lg, "segment %#x is no code segment of level 1", cs.sel);
+		return false;
 	}
 	base = (uint32_t)ss.base;
 	if (CPL(s) != 1)
@@ -103,7 +124,7 @@ bool lguest_reflect(struct lguest *lg, struct x86_state *s, unsigned vector, boo
 
 	s->seg[SEG_SS] = ss;
 	s->regs[REG_RSP] = sp;
-	s->seg[SEG_CS] = segment(lg, LG_KERNEL_CS);
+	s->seg[SEG_CS] = cs;
 	s->rip = gate->offset;
 	s->rflags &= ~(uint64_t)(FLAG_TF | FLAG_VM | FLAG_RF | FLAG_NT);
 	if (gate->interrupt)
@@ -229,7 +250,7 @@ void lguest_trap(struct lguest *lg, struct x86_state *s, const struct vcpu_trap 
 	if (lg->s.dead)
 		return;
 	lg->stats.traps++;
-	if (trap->vector == VEC_PF && lguest_bad_entry(lg, s, (uint32_t)s->cr2, &entry)) {
+	if (trap->vector == VEC_PF && !trap->software && lguest_bad_entry(lg, s, (uint32_t)s->cr2, &entry)) {
 		lguest_kill(lg, "bad page table entry %#x for %#x", entry, (uint32_t)s->cr2);
 	} else if (trap->software) {
 		software_interrupt(lg, s, trap);
