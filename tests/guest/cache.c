@@ -69,6 +69,44 @@ static void not_canonical(void)
 	}
 }
 
+/*
+ * Two accesses off one value, of which the first has a displacement at the edge of what fits: a check for both
+ * must not wrap to a page 4 GiB away.
+ */
+KERNEL_CODE(k_edge_low, "mov %rbx, %rax; add $0x7fffffff, %rax; inc %rax; mov -0x80000000(%rax), %rcx;"
+			"mov -512(%rbx), %rdx; int3");
+KERNEL_CODE(k_edge_high, "mov %rbx, %rax; sub $0x7fffffff, %rax; mov 0x7fffffff(%rax), %rcx;"
+			 "mov 512(%rbx), %rdx; int3");
+
+static void displacement_edges(void)
+{
+	static const char *const code[] = { k_edge_low, k_edge_high };
+	const u64 page = VA + 0x300000000ull, v = page + 0x800, gib4 = 1ull << 32;
+	u64 here = alloc_page();
+
+	map_page(page + gib4, alloc_page(), PTE_P | PTE_W);
+	map_page(page - gib4, alloc_page(), PTE_P | PTE_W);
+	*(volatile u64 *)phys(here + 0x800) = 0x1111;
+	*(volatile u64 *)phys(here + 0x600) = 0x2222;
+	*(volatile u64 *)phys(here + 0xa00) = 0x2222;
+	for (unsigned k = 0; k < 2; k++) {
+		struct regs r = kernel_regs(code[k]);
+
+		r.gpr[RBX] = v;
+		run_frame(&r);
+		expect_pf("displacement at the edge, page not present", 0, v);
+	}
+	map_page(page, here, PTE_P | PTE_W);
+	for (unsigned k = 0; k < 2; k++) {
+		struct regs r = kernel_regs(code[k]);
+
+		r.gpr[RBX] = v;
+		run_frame(&r);
+		ok(trap.vec == 3 && trap.gpr[RCX] == 0x1111 && trap.gpr[RDX] == 0x2222,
+		   "displacement at the edge: %x %x", trap.gpr[RCX], trap.gpr[RDX]);
+	}
+}
+
 /* ---- remapping ---- */
 
 static void remap_after_overflow(unsigned pages)
@@ -271,6 +309,7 @@ static void shadows(void)
 void test_main(void)
 {
 	not_canonical();
+	displacement_edges();
 	remap_after_overflow(200);
 	remap_after_overflow(20000);
 	remap_target(VA + 0x400000, 0);

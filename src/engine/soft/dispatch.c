@@ -415,7 +415,7 @@ static uint64_t next_block(struct soft_vcpu *v, bool *fatal)
 
 		/* An interrupt may have come between: then this is not where the exit leads. */
 		if (target == lin && x->mode == mode && from->absolute == b->absolute &&
-		    (b->absolute || same) && (!x->cross || b->absolute)) {
+		    (x->cross ? b->absolute : same)) {
 			block_link(e, x, b);
 			v->stats.links++;
 		} else {
@@ -737,6 +737,7 @@ static enum after handle(struct soft_vcpu *v, const struct desc *d, uint64_t *pc
 		return DISPATCH;
 	case DESC_POLL:
 		c->s.rip = block_rip(v, b, d->off);
+		c->s.int_shadow |= v->shadow_step; /* the instruction in the shadow has not run */
 		v->faulted = true; /* nothing was executed: no single-step trap */
 		return DISPATCH;
 	case DESC_EXIT: {

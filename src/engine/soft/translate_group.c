@@ -68,7 +68,9 @@ static void note_access(struct values *v, unsigned i, unsigned which, unsigned r
 	struct group *g;
 	unsigned n;
 
-	if (at > INT32_MAX / 4 || at < INT32_MIN / 4)
+	/* The check takes up to SPAN_MAX off the leader's displacement: that must not wrap. */
+	if (at > INT32_MAX / 4 || at < INT32_MIN / 4 || disp < INT32_MIN + SPAN_MAX ||
+	    disp > INT32_MAX - SPAN_MAX)
 		return;
 	for (n = v->first; n <= v->count; n++) {
 		int64_t low, high;
