@@ -57,10 +57,18 @@ void jc_forget_page(struct soft_vcpu *v, uint64_t page)
 
 		if (!v->jc_nonglobal[view])
 			continue;
-		for (unsigned i = 0; i < JC_SIZE; i++)
+		/* To look through many costs more than to fill them in again. */
+		if (v->jc_log_count[view] > JC_FORGET_MAX) {
+			jc_flush(v, (enum tlb_view)view);
+			continue;
+		}
+		for (unsigned n = 0; n < v->jc_log_count[view]; n++) {
+			unsigned i = v->jc_log[view][n];
+
 			/* Also what begins before the page and reaches into it. */
 			if (jc->tag[i] - (page - 14) < PAGE_SIZE + 14)
 				jc->tag[i] = jc_none(i);
+		}
 	}
 }
 
@@ -738,7 +746,7 @@ static enum after handle(struct soft_vcpu *v, const struct desc *d, uint64_t *pc
 	case DESC_POLL:
 		c->s.rip = block_rip(v, b, d->off);
 		c->s.int_shadow |= v->shadow_step; /* the instruction in the shadow has not run */
-		v->faulted = true; /* nothing was executed: no single-step trap */
+		v->faulted = true;                 /* nothing was executed: no single-step trap */
 		return DISPATCH;
 	case DESC_EXIT: {
 		struct block_exit *x = meta_at(e, d->exit.exit);

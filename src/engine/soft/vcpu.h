@@ -28,7 +28,9 @@ struct jump_cache {
 	uint64_t host[JC_SIZE]; /* its host code */
 };
 #define JC_LOG_SIZE 8192
-#define JC_NONE     0x8000000000000001ull /* not canonical */
+/* INVLPG forgets the jumps into one page as long as no more than these are to be looked at. */
+#define JC_FORGET_MAX 128
+#define JC_NONE       0x8000000000000001ull /* not canonical */
 
 static inline uint32_t jc_index(uint64_t lin)
 {
