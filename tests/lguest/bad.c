@@ -5,8 +5,6 @@
  */
 #include "guest.h"
 
-#define KERNEL 0xc0000000u
-
 static void before_init(void)
 {
 	hypercall(LG_FLUSH_TLB, 0, 0, 0, 0);
@@ -268,6 +266,188 @@ static void ring_for_ever(void)
 	hypercall(LG_FLUSH_ASYNC, 0, 0, 0, 0);
 }
 
+/* ---- more of the same, through the ring or at odd places ---- */
+
+static void ring_call(unsigned slot, uint32_t n, uint32_t a, uint32_t b, uint32_t c)
+{
+	lguest_data.call[slot][0] = n;
+	lguest_data.call[slot][1] = a;
+	lguest_data.call[slot][2] = b;
+	lguest_data.call[slot][3] = c;
+	lguest_data.status[slot] = 0;
+}
+
+static void ring_number(void)
+{
+	init(KERNEL);
+	ring_call(0, 12, 0, 0, 0);
+	hypercall(LG_FLUSH_ASYNC, 0, 0, 0, 0);
+}
+
+static void ring_notify_limit(void)
+{
+	init(KERNEL);
+	ring_call(0, LG_NOTIFY, 0xfffffff0, 0, 0);
+	hypercall(LG_FLUSH_ASYNC, 0, 0, 0, 0);
+}
+
+static void ring_on_itself(void)
+{
+	init(KERNEL);
+	/* All statuses waiting, all calls 0: FLUSH_ASYNC, which must not empty the ring from inside the ring. */
+	for (unsigned i = 0; i < LG_RING; i++)
+		ring_call(i, i == LG_RING - 1 ? 11 : LG_FLUSH_ASYNC, 0, 0, 0);
+	hypercall(LG_FLUSH_ASYNC, 0, 0, 0, 0);
+}
+
+/* The first reason is the one that is told. */
+static void ring_two_reasons(void)
+{
+	init(KERNEL);
+	ring_call(0, LG_SET_STACK, LG_KERNEL_DS, 0, 4);
+	ring_call(1, 12, 0, 0, 0);
+	hypercall(99, 0, 0, 0, 0);
+}
+
+static void data_unaligned(void)
+{
+	hypercall(LG_INIT, addr(&lguest_data) + 2, 0, 0, 0);
+}
+
+/* Room for the layout of 3.x, in which it is not, but not for that of 2.6.3x. */
+static void data_at_end(void)
+{
+	hypercall(LG_INIT, RAM + LG_DEVICE_PAGES * 4096 - LG_DATA_SIZE, 0, 0, 0);
+}
+
+static void stack_local(void)
+{
+	init(KERNEL);
+	hypercall(LG_SET_STACK, LG_KERNEL_DS | 4, addr(trap_stack_top), 1, 0);
+}
+
+static void stack_index(void)
+{
+	init(KERNEL);
+	hypercall(LG_SET_STACK, 32 * 8 + 1, addr(trap_stack_top), 1, 0);
+}
+
+static void stack_unset(void)
+{
+	init(KERNEL);
+	set_gates();
+	make_tables();
+	hypercall(LG_NEW_PGTABLE, addr(pgdir), 0, 0, 0);
+	hypercall(LG_LOAD_GDT_ENTRY, 14, 0x0000ffff, 0x00cffb00, 0);
+	hypercall(LG_LOAD_GDT_ENTRY, 15, 0x0000ffff, 0x00cff300, 0);
+	hypercall(LG_SET_STACK, LG_KERNEL_DS, 0, 1, 0);
+	go_user(addr(user_syscall), addr(user_stack_top));
+}
+
+/* A stack that only level 0 may write. */
+static void stack_read_only(void)
+{
+	init(KERNEL);
+	make_tables();
+	set_gates();
+	tables[0][0x3f0] = 0x3f0001;
+	hypercall(LG_NEW_PGTABLE, addr(pgdir), 0, 0, 0);
+	__asm__ volatile("movl $0x3f1000, %esp; ud2");
+}
+
+/* Each fault of the handler's own leads to the next. */
+static void gate_nowhere(void)
+{
+	init(KERNEL);
+	set_gates();
+	set_gate(14, 0x9000000, 0xe, 0);
+	__asm__ volatile("movl %%eax, 0x9000000" : : : "memory");
+}
+
+static void gate_gone(void)
+{
+	init(KERNEL);
+	set_gates();
+	hypercall(LG_LOAD_IDT_ENTRY, 6, 0, 0, 0);
+	__asm__ volatile("ud2");
+}
+
+static void gate_level4(void)
+{
+	init(KERNEL);
+	hypercall(LG_LOAD_IDT_ENTRY, 0x80000006, 0, 0x8e00, 0);
+}
+
+static void no_code(void)
+{
+	init(KERNEL);
+	set_gates();
+	hypercall(LG_LOAD_GDT_ENTRY, LG_KERNEL_CS >> 3, 0, 0, 0);
+	__asm__ volatile("ud2");
+}
+
+static void pgdir_wraps(void)
+{
+	init(KERNEL);
+	hypercall(LG_NEW_PGTABLE, 0xfffff000, 0, 0, 0);
+}
+
+/* Tables that map nothing at all, not even the code that goes on. */
+static void pgdir_empty(void)
+{
+	static uint32_t empty[1024] __attribute__((aligned(4096)));
+
+	init(KERNEL);
+	set_gates();
+	hypercall(LG_NEW_PGTABLE, addr(empty), 0, 0, 0);
+}
+
+static void pgd_outside(void)
+{
+	init(KERNEL);
+	hypercall(LG_SET_PGD, 0x40000000, 5, 0, 0);
+}
+
+/* A directory that is its own table, as some kernels have it, and then leads outside. */
+static void pgdir_self(void)
+{
+	init(KERNEL);
+	make_tables();
+	set_gates();
+	pgdir[1000] = addr(pgdir) | 3;
+	pgdir[900] = 0x40000003;
+	hypercall(LG_NEW_PGTABLE, addr(pgdir), 0, 0, 0);
+	if (*(volatile uint32_t *)(1000u << 22) != pgdir[0])
+		say("not ok - the directory as a table\n");
+	*(volatile uint32_t *)((1000u << 22) + 4096 * 900) = 1;
+	for (volatile int i = 0; i < 1000; i++)
+		;
+}
+
+static void notify_inside(void)
+{
+	init(KERNEL);
+	hypercall(LG_NOTIFY, RAM + 1, 0, 0, 0);
+}
+
+static void notify_ring_inside(void)
+{
+	init(KERNEL);
+	hypercall(LG_NOTIFY, RAM + 4096 + 4, 0, 0, 0);
+}
+
+static void notify_end(void)
+{
+	init(KERNEL);
+	hypercall(LG_NOTIFY, RAM + LG_DEVICE_PAGES * 4096 - 4096, 0, 0, 0);
+}
+
+static void tls_end(void)
+{
+	init(KERNEL);
+	hypercall(LG_LOAD_TLS, RAM + LG_DEVICE_PAGES * 4096 - 20, 0, 0, 0);
+}
+
 const struct scenario bad[] = {
 	{ "before-init", before_init },
 	{ "init-twice", init_twice },
@@ -306,5 +486,27 @@ const struct scenario bad[] = {
 	{ "shutdown-address", shutdown_address },
 	{ "halt-instruction", halt_instruction },
 	{ "ring-for-ever", ring_for_ever },
+	{ "ring-number", ring_number },
+	{ "ring-notify-limit", ring_notify_limit },
+	{ "ring-on-itself", ring_on_itself },
+	{ "ring-two-reasons", ring_two_reasons },
+	{ "data-unaligned", data_unaligned },
+	{ "data-at-end", data_at_end },
+	{ "stack-local", stack_local },
+	{ "stack-index", stack_index },
+	{ "stack-unset", stack_unset },
+	{ "stack-read-only", stack_read_only },
+	{ "gate-nowhere", gate_nowhere },
+	{ "gate-gone", gate_gone },
+	{ "gate-level4", gate_level4 },
+	{ "no-code", no_code },
+	{ "pgdir-wraps", pgdir_wraps },
+	{ "pgdir-empty", pgdir_empty },
+	{ "pgd-outside", pgd_outside },
+	{ "pgdir-self", pgdir_self },
+	{ "notify-inside", notify_inside },
+	{ "notify-ring-inside", notify_ring_inside },
+	{ "notify-end", notify_end },
+	{ "tls-end", tls_end },
 	{ NULL, NULL },
 };

@@ -4,7 +4,6 @@
  */
 #include "guest.h"
 
-#define KERNEL  0xc0000000u
 #define TS      8u
 #define CR2_BAD 0x09000123u
 
@@ -32,13 +31,7 @@ static void run_old_layout(void)
 {
 	uint32_t *dir;
 
-	for (unsigned i = 0; i < LG_RING; i++)
-		lguest_data.status[i] = LG_HCALL_DONE;
-	lguest_data.word[1] = addr(noirq_start);
-	lguest_data.word[2] = addr(noirq_end);
-	lguest_data.word[3] = KERNEL;
-	lguest_data.word[4] = LG_SYSCALL;
-	hypercall(LG_INIT, addr(&lguest_data), 0, 0, 0);
+	init_old(KERNEL);
 	dir = (uint32_t *)lguest_data.word[0];
 	check(addr(dir) && !(addr(dir) & 4095) && addr(dir) < RAM, "page directory of the host's");
 	check_equal(dir[0] & ~0xfffu, dir[KERNEL >> 22] & ~0xfffu, "RAM at 0 and at PAGE_OFFSET");
@@ -59,19 +52,18 @@ static void run_old_layout(void)
 	}
 }
 
-static void load_gdt(unsigned n, uint64_t desc)
+void load_gdt(unsigned n, uint64_t desc)
 {
 	hypercall(LG_LOAD_GDT_ENTRY, n, (uint32_t)desc, (uint32_t)(desc >> 32), 0);
 }
 
-/* A byte-granular data segment at @base, 256 bytes long. */
-static uint64_t data_segment(uint32_t base, unsigned dpl)
+uint64_t data_segment(uint32_t base, unsigned dpl)
 {
 	return 0x0040920000000000ull | 0xff | (uint64_t)(base & 0xffffff) << 16 |
 	       (uint64_t)(base & 0xff000000) << 32 | (uint64_t)dpl << 45;
 }
 
-static uint32_t read_fs(uint16_t sel)
+uint32_t read_fs(uint16_t sel)
 {
 	uint32_t val;
 
@@ -351,12 +343,12 @@ static void run_ring(void)
 
 /* ---- time and interrupts ---- */
 
-static void arm(uint32_t us)
+void arm(uint32_t us)
 {
 	hypercall(LG_SET_CLOCKEVENT, us * 1000, 0, 0, 0);
 }
 
-static uint64_t tsc(void)
+uint64_t tsc(void)
 {
 	uint32_t low, high;
 
@@ -364,8 +356,7 @@ static uint64_t tsc(void)
 	return (uint64_t)high << 32 | low;
 }
 
-/* Until @count traps have come, or so many ms have gone by. */
-static bool wait_for(unsigned count, uint32_t ms)
+bool wait_for(unsigned count, uint32_t ms)
 {
 	uint64_t end = tsc() + (uint64_t)lguest_data.tsc_khz * ms;
 

@@ -11,7 +11,8 @@
 
 #include "../../src/platform/lguest/abi.h"
 
-#define RAM (16u << 20) /* run.py gives that much */
+#define RAM    (16u << 20) /* run.py gives that much */
+#define KERNEL 0xc0000000u
 
 struct lguest_data {
 	uint32_t irq_enabled, blocked, cr2, seconds, nanoseconds, irq_pending;
@@ -48,10 +49,14 @@ void say_number(uint32_t n);
 void check(bool ok, const char *name);
 void check_equal(uint32_t got, uint32_t want, const char *name);
 
+/* "SUMMARY PASS", or FAIL; power_off() begins with it. */
+void summary(void);
 void power_off(const char *text) __attribute__((noreturn));
 
 /* LGUEST_INIT in the layout of 3.x, with @kernel as kernel_address. */
 void init(uint32_t kernel);
+/* The same in that of 2.6.3x. */
+void init_old(uint32_t kernel);
 void set_gate(unsigned n, uint32_t offset, unsigned type, unsigned dpl);
 /* All 256 stubs; 3, 4 and 0x80 are for level 3, too. */
 void set_gates(void);
@@ -71,17 +76,27 @@ void leave_user(struct frame *f);
 
 bool words_equal(const char *a, const char *b);
 
-/* The scenarios, by name: good.c, bad.c, devices.c */
+/* What the scenarios share (good.c). */
+void load_gdt(unsigned n, uint64_t desc);
+/* A byte-granular data segment at @base, 256 bytes long; its first word, through FS. */
+uint64_t data_segment(uint32_t base, unsigned dpl);
+uint32_t read_fs(uint16_t sel);
+/* The timer, in @us; until @count traps have come, or so many ms have gone by. */
+void arm(uint32_t us);
+bool wait_for(unsigned count, uint32_t ms);
+uint64_t tsc(void);
+
+/* The scenarios, by name: good.c, calls.c, interrupts.c, bad.c, devices.c, queues.c */
 struct scenario {
 	const char *name;
 	void (*run)(void);
 };
-extern const struct scenario good[], bad[], devices[];
+extern const struct scenario good[], calls[], interrupts[], bad[], devices[], queues[];
 
 extern char stubs[], noirq_start[], noirq_end[], iret_here[], boot_stack_top[], trap_stack_top[],
 	user_stack_top[];
 extern char user_code[], user_syscall[], user_hypercall[], user_cli[], user_int20[], user_int3[], user_peek[],
-	user_spin[];
+	user_spin[], user_vmcall[], user_sysenter[];
 void go_user(uint32_t eip, uint32_t esp);
 void back_to_kernel(void);
 void guest_main(void);

@@ -78,6 +78,7 @@ back_to_kernel:
 /* Programs for level 3, on a page of their own. */
 	.balign 4096
 	.globl user_code, user_syscall, user_hypercall, user_cli, user_int20, user_peek, user_int3, user_spin
+	.globl user_vmcall, user_sysenter
 user_code:
 user_syscall:
 	movl	$0x1234, %eax
@@ -98,6 +99,12 @@ user_int3:
 	ud2
 user_peek:
 	movl	0x100000, %eax
+	ud2
+user_vmcall:
+	.byte	0x0f, 0x01, 0xc1
+	ud2
+user_sysenter:
+	sysenter
 	ud2
 user_spin:
 	jmp	user_spin
