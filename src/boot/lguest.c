@@ -72,13 +72,12 @@ static int write_tables(struct boot_job *job, uint64_t limit, uint32_t *pgdir)
 	uint64_t top = job->initrd_size ? job->initrd_addr : job->mem->low_size & ~4095ull;
 	uint64_t size = (tables + 1) * 4096, dir = top - 4096, first = dir - tables * 4096;
 	uint32_t *d, *t;
-	int error;
 
-	if (top < size)
-		return boot_fail_room(job, job->in->kernel, "initial page tables", size);
-	error = boot_claim(job, job->in->kernel, first, size, "initial page tables");
-	if (error)
-		return error;
+	if (top < size || boot_claim(job, job->in->kernel, first, size, "initial page tables") != 0)
+		return boot_fail(
+			job, ENOMEM,
+			"%s: no room for the initial page tables behind the kernel (give the guest more memory)",
+			job->in->kernel);
 	d = guest_range(job->mem, dir, 4096);
 	t = guest_range(job->mem, first, tables * 4096);
 	for (uint64_t page = 0; page < limit >> 12; page++)
