@@ -15,6 +15,8 @@ static uint64_t base_value(struct generator *g)
 	struct rng *r = &g->r;
 	const struct data_page *page = &data_pages[rnd_n(r, DATA_PAGES)];
 
+	if (rnd_pct(r, 2))
+		return 0x8000000000000000ull + rnd_n(r, 0x1800) - 0x400;
 	if (rnd_pct(r, 45))
 		return page->va + 0x80 + rnd_n(r, 0xf00);
 	return page->va + (rnd_pct(r, 50) ? 0 : 0x1000) + rnd_n(r, 160) - 80;
@@ -28,7 +30,7 @@ static void choose_bases(struct generator *g)
 		unsigned reg = rnd_pct(r, 25) ? REG_SP_NUM : gen_reg(g);
 
 		g->base[i] = reg;
-		if (g->assigned >> reg & 1)
+		if ((g->assigned >> reg & 1) && (reg != REG_SP_NUM || rnd_pct(r, 60)))
 			continue;
 		g->c->regs[reg] = base_value(g);
 		if (rnd_pct(r, 60))

@@ -306,6 +306,92 @@ static void shadows(void)
 	ok(true, "STI behind 1 to 129 other instructions");
 }
 
+/* ---- the user's stack ---- */
+
+USER_CODE(u_stack, "push %rax; push %rbx; mov (%rsp), %rcx; pop %rdx; mov (%rsp), %rdx; int3");
+USER_CODE(u_stack_code, "push %rax; call *%rsi; push %rbx; call *%rsi; int3");
+USER_CODE(u_stack_read, "mov (%rsp), %rcx; mov 8(%rsp), %rdx; int3");
+
+static struct regs run_stack(const char *code, u64 sp, u64 v)
+{
+	struct regs r = user_regs(code);
+
+	r.gpr[RSP] = sp;
+	r.gpr[RAX] = v;
+	r.gpr[RBX] = v + 1;
+	run_frame(&r);
+	return trap;
+}
+
+/* Pushes @v at @sp, and says whether it arrived in both pages' right places, physical @high and @low. */
+static bool pushed(u64 sp, u64 v, u64 high, u64 low)
+{
+	struct regs r = run_stack(u_stack, sp, v);
+
+	return r.vec == 3 && r.gpr[RCX] == v + 1 && r.gpr[RDX] == v && r.gpr[RSP] == sp - 8 &&
+	       *(volatile u64 *)phys(high) == v && *(volatile u64 *)phys(low) == v + 1;
+}
+
+/* What is remembered of the page of the stack follows all that happens to it. */
+static void user_stack(void)
+{
+	const u64 va = VA + 0x700000, top = va + 0x1000;
+	u64 x = alloc_page(), y = alloc_page(), z = alloc_page();
+	u64 *pte = map_page(va, x, PTE_P | PTE_W | PTE_U), *next;
+	bool good = true;
+	struct regs r;
+
+	next = map_page(va + 0x1000, z, PTE_P | PTE_W | PTE_U);
+	ok(pushed(top, 10, x + 0xff8, x + 0xff0) && pushed(top, 20, x + 0xff8, x + 0xff0), "user stack");
+	retarget(pte, y);
+	invlpg(va);
+	ok(pushed(top, 30, y + 0xff8, y + 0xff0), "remapped, INVLPG");
+	retarget(pte, x);
+	flush_tlb();
+	ok(pushed(top, 40, x + 0xff8, x + 0xff0), "remapped, MOV to CR3");
+	for (u64 i = 0; i < 200; i++)
+		good &= pushed(top + (i % 3) * 8, i, (i % 3 ? z - 0x1000 : x) + 0xff8 + (i % 3) * 8,
+			       (i % 3 == 2 ? z - 0x1000 : x) + 0xff0 + (i % 3) * 8);
+	ok(good, "pushes in two pages by turns, and across the edge");
+
+	*pte &= ~PTE_W;
+	invlpg(va);
+	run_stack(u_stack, top, 50);
+	expect_pf("push to a page that has become read-only", 7, top - 8);
+	r = run_stack(u_stack_read, top - 16, 0);
+	ok(r.vec == 3 && r.gpr[RCX] == *(volatile u64 *)phys(x + 0xff0), "... which can be read");
+	run_stack(u_stack, top, 50);
+	expect_pf("... but still not written", 7, top - 8);
+	*pte = (*pte | PTE_W) & ~PTE_U;
+	invlpg(va);
+	run_stack(u_stack_read, top - 16, 0);
+	expect_pf("a stack that has become the supervisor's", 5, top - 16);
+	*pte = (*pte | PTE_U) & ~(u64)PTE_D;
+	invlpg(va);
+	run_stack(u_stack_read, top - 16, 0);
+	ok(!(*pte & PTE_D), "reads leave the dirty bit alone");
+	ok(pushed(top, 60, x + 0xff8, x + 0xff0) && (*pte & PTE_D), "pushes set it");
+	*next &= ~PTE_P;
+	invlpg(va + 0x1000);
+	run_stack(u_stack_read, top - 8, 0);
+	expect_pf("the second of two loads in a page that is not there", 4, top);
+
+	/* The pushes overwrite code in the stack's page: mov $v, %eax; ret */
+	*(volatile u64 *)phys(x + 0xf00) = 0xc300000005b8;
+	r = user_regs(u_stack_code);
+	r.gpr[RSP] = va + 0xf08;
+	r.gpr[RAX] = 0xc300000006b8;
+	r.gpr[RBX] = 0xc300000007b8;
+	r.gpr[RSI] = va + 0xf00;
+	run_frame(&r);
+	ok(trap.vec == 3 && (u32)trap.gpr[RAX] == 6, "code pushed on the stack: %x", trap.gpr[RAX]);
+	for (u64 v = 1; v < 5; v++) {
+		r.gpr[RAX] = 0xc300000000b8 | v << 8;
+		run_frame(&r);
+		ok(trap.vec == 3 && trap.gpr[RAX] == v, "and again: %x", trap.gpr[RAX]);
+	}
+}
+
 void test_main(void)
 {
 	not_canonical();
@@ -320,4 +406,5 @@ void test_main(void)
 	straddling();
 	modes();
 	shadows();
+	user_stack();
 }

@@ -142,6 +142,7 @@ struct desc {
 			uint8_t size;          /* of the first access of the group */
 			uint8_t write : 2;     /* its enum access_kind */
 			uint8_t all_write : 1; /* some access of the group writes */
+			uint8_t stack : 1;     /* checked against the block's entry in vcpu.stack */
 			uint16_t span;         /* bytes from the lowest to the highest */
 			int32_t own;           /* the first access' distance from the lowest */
 			uint32_t resume;       /* cache offset of the check */
@@ -215,6 +216,7 @@ enum soft_disable {
 	SOFT_NO_FORWARD = 1u << 0,     /* forward exits poll like all others */
 	SOFT_NO_JUMP2 = 1u << 2,       /* no second look into the jump cache */
 	SOFT_NO_GROUPS = 1u << 1,      /* each access is checked by itself */
+	SOFT_NO_STACK = 1u << 3,       /* the user's stack has no TLB entry of its own */
 	SOFT_NO_LINKS = 1u << 16,      /* exits are never linked to blocks */
 	SOFT_NO_PAGE_JUMPS = 1u << 17, /* INVLPG of a user page empties the jump cache */
 	SOFT_NO_REGIONS = 1u << 18,    /* a full code cache is emptied as a whole */
@@ -234,10 +236,12 @@ struct soft_engine {
 	/* code cache */
 	int code_fd;
 	uint8_t *code_rw, *code_rx;
-	unsigned region;                 /* the one that is being filled */
-	uint32_t hot_next, cold_next;    /* cache offsets */
-	uint32_t hot_end, cold_end;      /* of the region */
-	uint32_t hot_start, cold_start;  /* of the first region, behind the thunks */
+	unsigned region;                /* the one that is being filled */
+	uint32_t hot_next, cold_next;   /* cache offsets */
+	uint32_t hot_end, cold_end;     /* of the region */
+	uint32_t hot_start, cold_start; /* of the first region, behind the thunks */
+	uint32_t thunk_stack[STACK_ENTRIES]
+			    [2];         /* fills the entry in vcpu.stack from the TLB, [1]: for writes */
 	uint32_t thunk_jump[VIEW_COUNT]; /* looks into the neighbouring slot, then leaves */
 	uint32_t thunk_enter, thunk_exit, thunk_exit_flags, thunk_stale;
 	uint32_t desc_host_fault;
@@ -422,6 +426,8 @@ int mmu_translate_code(struct soft_vcpu *v, uint64_t lin, uint64_t *phys, bool *
  */
 uint8_t *mmu_resolve(struct soft_vcpu *v, uint64_t lin, unsigned size, unsigned how, bool *special,
 		     bool *code, uint64_t *phys);
+/* Makes user page @lin, which is in the TLB, that of stack entry @entry. */
+void mmu_set_stack(struct soft_vcpu *v, unsigned entry, uint64_t lin);
 /* Drops every TLB entry through which RAM page @index can be written. */
 void mmu_protect_page(struct soft_vcpu *v, int64_t index);
 

@@ -496,7 +496,9 @@ static enum after group_slow(struct soft_vcpu *v, const struct block *b, const s
 {
 	const struct tlb_view_table *t = &v->tlb[mode_view(b->mode)];
 	const uint64_t *tags = d->check.all_write ? t->tag_w : t->tag_r;
-	uint64_t low = v->x11 + tags[(uint32_t)v->x10 & (TLB_SIZE - 1)], phys;
+	const struct stack_entry *s = &v->stack[stack_entry(b->phys)];
+	uint64_t stack = d->check.all_write ? s->tag_w : s->tag_r, phys;
+	uint64_t low = v->x11 + (d->check.stack ? stack : tags[(uint32_t)v->x10 & (TLB_SIZE - 1)]);
 	struct soft_engine *e = v->c.engine;
 	struct block_exit *x = meta_at(e, d->check.exit);
 	bool special, code;
@@ -507,6 +509,8 @@ static enum after group_slow(struct soft_vcpu *v, const struct block *b, const s
 			  d->check.write ? MEM_WRITE : MEM_READ, &special, &code, &phys);
 	if ((low & (PAGE_SIZE - 1)) + d->check.span <= PAGE_SIZE &&
 	    tags[(uint32_t)low >> PAGE_SHIFT] == (low & PAGE_MASK)) {
+		if (d->check.stack)
+			mmu_set_stack(v, stack_entry(b->phys), low & PAGE_MASK);
 		*pc = (uint64_t)(uintptr_t)e->code_rx + d->check.resume;
 		return RESUME;
 	}
@@ -716,6 +720,12 @@ static enum after host_fault(struct soft_vcpu *v)
 	return DISPATCH;
 }
 
+/* What R9 held when the block was left. */
+static uint64_t addend_of(const struct soft_vcpu *v, const struct block *b, const struct desc *d)
+{
+	return d->group == STACK_GROUP ? v->stack[stack_entry(b->phys)].addend : v->group_addend[d->group];
+}
+
 static enum after handle(struct soft_vcpu *v, const struct desc *d, uint64_t *pc)
 {
 	struct soft_cpu *c = &v->c;
@@ -724,9 +734,9 @@ static enum after handle(struct soft_vcpu *v, const struct desc *d, uint64_t *pc
 
 	v->stats.exits[d->kind]++;
 	switch ((enum desc_kind)d->kind) {
-	case DESC_ACCESS: v->x9 = v->group_addend[d->group]; return access_slow(v, b, d, pc);
-	case DESC_STORED: v->x9 = v->group_addend[d->group]; return access_stored(v, b, d, pc);
-	case DESC_GROUP: v->x9 = v->group_addend[d->group]; return group_slow(v, b, d, pc);
+	case DESC_ACCESS: v->x9 = addend_of(v, b, d); return access_slow(v, b, d, pc);
+	case DESC_STORED: v->x9 = addend_of(v, b, d); return access_stored(v, b, d, pc);
+	case DESC_GROUP: v->x9 = addend_of(v, b, d); return group_slow(v, b, d, pc);
 	case DESC_SEGMENT: return check_segment(v, b, d, pc);
 	case DESC_SYSOP:
 	case DESC_STRING: return run_sysop(v, b, d, pc);

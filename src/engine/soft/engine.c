@@ -27,6 +27,7 @@ static const struct {
 	{ "forward", SOFT_NO_FORWARD },
 	{ "groups", SOFT_NO_GROUPS },
 	{ "jump2", SOFT_NO_JUMP2 },
+	{ "stack", SOFT_NO_STACK },
 	{ "links", SOFT_NO_LINKS },
 	{ "page-jumps", SOFT_NO_PAGE_JUMPS },
 	{ "regions", SOFT_NO_REGIONS },
@@ -241,8 +242,8 @@ static void soft_print_stats(struct engine *engine, FILE *out)
 		s->interrupts, s->faults, s->host_faults, s->halts, s->mmio, s->smc_writes, s->dma_writes);
 	fprintf(out,
 		"lguest: soft engine: TLB flushes %" PRIu64 " (global) %" PRIu64 " (CR3) %" PRIu64
-		" (INVLPG)\n",
-		s->flush_all, s->flush_nonglobal, s->invlpg);
+		" (INVLPG), moves of the user stack's entry %" PRIu64 "\n",
+		s->flush_all, s->flush_nonglobal, s->invlpg, s->stack_moves);
 }
 
 static void soft_destroy(struct engine *engine)

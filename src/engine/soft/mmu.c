@@ -85,8 +85,28 @@ static bool tlb_worn(const struct soft_vcpu *v, bool global)
 	return v->log_local.overflow || (global && v->log_global.overflow) || v->tlb_touched_count > TLB_KEEP;
 }
 
+void mmu_set_stack(struct soft_vcpu *v, unsigned entry, uint64_t lin)
+{
+	const struct tlb_view_table *t = &v->tlb[VIEW_USER];
+	uint32_t index = (uint32_t)lin >> PAGE_SHIFT;
+
+	v->stack[entry] = (struct stack_entry){
+		.tag_r = lin,
+		.tag_w = t->tag_w[index] == lin ? lin : STACK_NONE,
+		.addend = t->host[index] - lin,
+	};
+}
+
+/* Whenever the TLB loses something, be it by a flush, by INVLPG or by a page's becoming code. */
+static void forget_stack(struct soft_vcpu *v)
+{
+	for (unsigned i = 0; i < STACK_ENTRIES; i++)
+		v->stack[i].tag_r = v->stack[i].tag_w = STACK_NONE;
+}
+
 void mmu_reset(struct soft_vcpu *v)
 {
+	forget_stack(v);
 	tlb_clear(v);
 	v->itlb_generation++;
 	forget_pages(v);
@@ -120,6 +140,7 @@ void mmu_flush_all(struct soft_cpu *c)
 	struct soft_vcpu *v = to_vcpu(c);
 
 	v->stats.flush_all++;
+	forget_stack(v);
 	if (tlb_worn(v, true)) {
 		mmu_reset(v);
 	} else {
@@ -138,6 +159,7 @@ void mmu_flush_nonglobal(struct soft_cpu *c)
 	struct soft_vcpu *v = to_vcpu(c);
 
 	v->stats.flush_nonglobal++;
+	forget_stack(v);
 	if (tlb_worn(v, false))
 		tlb_clear(v); /* global ones as well, but what is known of code stays */
 	else
@@ -186,6 +208,7 @@ void mmu_invlpg(struct soft_cpu *c, uint64_t lin)
 	bool large = v->large_bitmap[half][region / 64] >> (region % 64) & 1;
 
 	v->stats.invlpg++;
+	forget_stack(v);
 	if (v->huge_count && in_huge_page(v, lin)) {
 		mmu_flush_all(c);
 		return;
@@ -455,6 +478,7 @@ void mmu_protect_page(struct soft_vcpu *v, int64_t page)
 	uint64_t host = page_host(v->c.engine, page);
 
 	v->c.engine->writers[page] = (struct page_writers){ 0 };
+	forget_stack(v);
 	if (!(w.entry[0] & WRITER_MANY)) {
 		for (unsigned i = 0; i < 2; i++)
 			if (w.entry[i])

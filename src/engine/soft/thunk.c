@@ -10,6 +10,7 @@
  *   exit_flags the same, with RFLAGS kept in vcpu.exit_flags
  *   jump       the second look into a view's jump cache, R10 = slot, R11 = where
  *              to; otherwise exit
+ *   stack      see stack_thunk()
  *   stale      where the entries of invalidated blocks jump to
  *
  * Translated code runs on the guest's RSP. Nothing may touch that stack:
@@ -42,6 +43,102 @@ static void jmp_to(struct soft_engine *e, struct emitter *o, uint32_t target)
 {
 	e8(o, 0xe9);
 	e32(o, target - (here(e, o) + 4));
+}
+
+/* lea reg, [address of cache offset 0] */
+static void lea_cache(struct soft_engine *e, struct emitter *o, unsigned reg)
+{
+	emit_rex(o, true, reg, 0, 0);
+	e8(o, 0x8d);
+	e8(o, 0x05 | ((reg & 7) << 3));
+	e32(o, 0u - (here(e, o) + 4));
+}
+
+/*
+ * The check of a group of stack accesses has failed: R11 = lowest byte - tag, R9 =
+ * descriptor. When the TLB has the page, and the group lies in it, makes it the
+ * stack's and checks again; else goes on, with R9 and R11 as they were, in the
+ * jump behind the descriptor: to C, or to the block without groups.
+ */
+static void stack_thunk(struct soft_engine *e, struct emitter *o, unsigned entry, bool write)
+{
+	uint32_t view = (uint32_t)(VIEW_USER * sizeof(struct tlb_view_table));
+	uint32_t tag = (write ? VOFF(tlb[0].tag_w) : VOFF(tlb[0].tag_r)) + view;
+	uint32_t own = write ? VOFF(stack[entry].tag_w) : VOFF(stack[entry].tag_r);
+	static const uint8_t over_page[] = { 0x49, 0x81, 0xfb, 0xff, 0x0f, 0, 0 }; /* cmp r11, 4095 */
+	static const uint8_t over_end[] = { 0x41, 0x81, 0xfa, 0, 0x10, 0, 0 };     /* cmp r10d, 4096 */
+	static const uint8_t load_span[] = { 0x47, 0x0f, 0xb7, 0x54,
+					     0x0a };                     /* movzx r10d, word [r10+r9+..] */
+	static const uint8_t load_resume[] = { 0x47, 0x8b, 0x5c, 0x0a }; /* mov r11d, [r10+r9+..] */
+	static const uint8_t load_group[] = {
+		0x47, 0x0f, 0xb6, 0x4c, 0x0a, 1
+	};                                                      /* movzx r9d, byte [r10+r9+1] */
+	static const uint8_t jump[] = { 0x41, 0xff, 0xe3 };     /* jmp r11 */
+	static const uint8_t jump_r10[] = { 0x41, 0xff, 0xe2 }; /* jmp r10 */
+	uint8_t *fail[2];
+
+	e->thunk_stack[entry][write] = here(e, o);
+	emit_gs(o, true, 0x03, REG_R11, own);
+	emit_store(o, REG_R11, VOFF(x11));
+	emit_mov32(o, REG_R10, REG_R11);
+	emit_shift32(o, 5, REG_R10, PAGE_SHIFT);
+	emit_gs_index8(o, true, 0x2b, REG_R11, REG_R10, tag);
+	ebytes(o, over_page, sizeof(over_page));
+	e8(o, 0x0f); /* ja fail */
+	e8(o, 0x87);
+	fail[0] = o->p;
+	e32(o, 0);
+	lea_cache(e, o, REG_R10);
+	ebytes(o, load_span, sizeof(load_span));
+	e8(o, offsetof(struct desc, check.span));
+	emit_rr(o, false, 0x03, REG_R10, REG_R11);
+	ebytes(o, over_end, sizeof(over_end));
+	e8(o, 0x0f); /* ja fail */
+	e8(o, 0x87);
+	fail[1] = o->p;
+	e32(o, 0);
+
+	e8(o, 0x65); /* inc qword gs:[stats.stack_moves] */
+	e8(o, 0x48);
+	e8(o, 0xff);
+	e8(o, 0x04);
+	e8(o, 0x25);
+	e32(o, VOFF(stats.stack_moves));
+	emit_load(o, REG_R10, VOFF(x11)); /* R10 = the page */
+	emit_rr(o, true, 0x2b, REG_R10, REG_R11);
+	emit_store(o, REG_R10, VOFF(stack[entry].tag_r));
+	emit_mov32(o, REG_R11, REG_R10);
+	emit_shift32(o, 5, REG_R11, PAGE_SHIFT);
+	if (write)
+		emit_store(o, REG_R10, VOFF(stack[entry].tag_w));
+	emit_gs_index8(o, true, 0x8b, REG_R11, REG_R11, VOFF(tlb[0].host) + view);
+	emit_rr(o, true, 0x2b, REG_R11, REG_R10);
+	emit_store(o, REG_R11, VOFF(stack[entry].addend));
+	if (!write) {
+		/* The next write comes here by itself. */
+		emit_mov_imm(o, REG_R11, STACK_NONE);
+		emit_store(o, REG_R11, VOFF(stack[entry].tag_w));
+	}
+
+	lea_cache(e, o, REG_R10);
+	ebytes(o, load_resume, sizeof(load_resume));
+	e8(o, offsetof(struct desc, check.resume));
+	emit_rr(o, true, 0x03, REG_R11, REG_R10);
+	ebytes(o, load_group, sizeof(load_group));
+	emit_shift32(o, 5, REG_R9, 4);
+	emit_gs_index8(o, true, 0x8b, REG_R9, REG_R9, VOFF(group_addend[0]));
+	ebytes(o, jump, sizeof(jump));
+
+	for (unsigned i = 0; i < 2; i++) {
+		uint32_t rel = (uint32_t)(o->p - fail[i] - 4);
+
+		memcpy(fail[i], &rel, 4);
+	}
+	emit_load(o, REG_R11, VOFF(x11));
+	emit_gs(o, true, 0x2b, REG_R11, own);
+	lea_cache(e, o, REG_R10);
+	emit_mem(o, true, 0x8d, REG_R10, REG_R10, REG_R9, 1, sizeof(struct desc));
+	ebytes(o, jump_r10, sizeof(jump_r10));
 }
 
 void thunks_create(struct soft_engine *e)
@@ -107,6 +204,8 @@ void thunks_create(struct soft_engine *e)
 	emit_load(&o, REG_RAX, SLOT(REG_RAX));
 	jmp_to(e, &o, e->thunk_exit);
 
+	for (unsigned i = 0; i < 2 * STACK_ENTRIES; i++)
+		stack_thunk(e, &o, i / 2, i % 2);
 	for (unsigned view = 0; view < VIEW_COUNT; view++) {
 		uint32_t jc = VOFF(jc[0]) + (uint32_t)(view * sizeof(struct jump_cache));
 

@@ -418,7 +418,8 @@ static void emit_block(struct xlat *x)
 		block_map(b)[i] = (struct insn_map){
 			.host = (uint16_t)(cache_off(x, x->hot.p) - b->hot),
 			/* Memory operands have had their live flags saved by the check. */
-			.host_flags = insn_memory(in) && !is_member(x, in, ACCESS_OPERAND)
+			.host_flags = (insn_memory(in) && !is_member(x, in, ACCESS_OPERAND)) ||
+						      is_leader(x, in, ACCESS_STACK)
 					      ? 0
 					      : flags_pack(x->host_valid & ~x->mem_valid),
 			.len = in->len,

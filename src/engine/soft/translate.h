@@ -110,13 +110,14 @@ struct group {
 	uint32_t value;    /* what its base registers hold, by number */
 	int64_t low, high; /* bytes, relative to that */
 	bool write;
+	bool stack; /* some access is to the stack by way of RSP */
 	uint8_t count;
 };
 
 /* An operand's explicit memory access, and that to the stack of PUSH, CALL... */
 enum { ACCESS_OPERAND, ACCESS_STACK, ACCESSES };
 
-#define GROUPS_MAX 15 /* struct desc.group */
+#define GROUPS_MAX (STACK_GROUP - 1) /* all numbers fit struct desc.group */
 
 struct translator {
 	struct soft_engine *engine;
@@ -128,7 +129,7 @@ struct translator {
 	uint8_t hidden_memory[ZYDIS_MNEMONIC_MAX_VALUE + 1]; /* enum hidden, by mnemonic */
 	struct peek peeks[PEEK_SIZE];
 	struct access_plan plan[BLOCK_MAX_INSNS][ACCESSES];
-	struct group groups[GROUPS_MAX + 1];
+	struct group groups[STACK_GROUP + 1];
 };
 
 struct xlat {
@@ -232,6 +233,7 @@ struct access {
 bool is_grouped(const struct xlat *x, unsigned which);
 /* ... and is not the first there, so that it cannot fail? */
 bool is_member(const struct xlat *x, const struct insn *in, unsigned which);
+bool is_leader(const struct xlat *x, const struct insn *in, unsigned which);
 /*
  * The host address of an access that does, made of guest registers, R9 and R11;
  * R10 as well where @own->reg is R9..R11. Flags survive but in the leader, which

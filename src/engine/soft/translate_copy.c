@@ -310,12 +310,21 @@ static const struct address at_r11 = { SCRATCH0, EMIT_NOREG, 0 };
 static void emit_on_host_address(struct xlat *x, const struct stolen_use *u, const struct address *a)
 {
 	struct emitter *o = x->o;
+	struct address moved;
 	uint8_t map[16];
 
-	if (a->index != EMIT_NOREG && (u->used[0] || u->used[1] || u->used[2] || u->high_byte)) {
+	if (a->index != EMIT_NOREG && (u->used[0] || u->used[1] || u->used[2])) {
 		/* All scratch registers but R11 are wanted. */
-		emit_mem(o, true, 0x8d, SCRATCH0, a->base, a->index, 1, a->disp);
-		a = &at_r11;
+		if (a->base == SCRATCH0) {
+			emit_mem(o, true, 0x8d, SCRATCH0, a->base, a->index, 1, a->disp);
+			a = &at_r11;
+		} else if (a->index != SCRATCH0) {
+			/* The base stays what it is: it may be the stack's, which faults differently. */
+			emit_mov(o, SCRATCH0, a->index);
+			moved = *a;
+			moved.index = SCRATCH0;
+			a = &moved;
+		}
 	}
 
 	for (unsigned i = 0; i < 16; i++)

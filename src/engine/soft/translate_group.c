@@ -28,6 +28,16 @@
  * because nothing takes rights away from TLB entries but system instructions,
  * behind which no group goes on, and the dispatcher.
  *
+ * Of user code, the group off RSP, even if it is a single access, has TLB
+ * entries of its own for the page of the stack (struct stack_entry), of which
+ * the block uses one, known when it is translated:
+ *
+ *	lea	r11, [rsp - 40]
+ *	sub	r11, gs:[stack[n].tag_w]
+ *	cmp	r11, 4096 - 40
+ *	ja	stub			to a thunk that fills it from the TLB (thunk.c)
+ *	mov	r9, gs:[stack[n].addend]
+ *
  * A check may fail for what only a later member wants (the other page of two, a
  * page that is clean or has code in it). Then the exit leads to another
  * translation of the same instructions, MODE_UNGROUPED, where each is checked
@@ -85,6 +95,7 @@ static void note_access(struct values *v, unsigned i, unsigned which, unsigned r
 		g->low = low;
 		g->high = high;
 		g->write |= write;
+		g->stack |= reg == REG_RSP;
 		g->count++;
 		t->plan[i][which] = (struct access_plan){ .group = (uint8_t)n, .at = (int32_t)at };
 		return;
@@ -92,9 +103,12 @@ static void note_access(struct values *v, unsigned i, unsigned which, unsigned r
 	if (v->count == GROUPS_MAX)
 		return;
 	n = ++v->count;
-	t->groups[n] = (struct group){
-		.value = v->value[reg], .low = at, .high = at + size, .write = write, .count = 1
-	};
+	t->groups[n] = (struct group){ .value = v->value[reg],
+				       .low = at,
+				       .high = at + size,
+				       .write = write,
+				       .stack = reg == REG_RSP,
+				       .count = 1 };
 	t->plan[i][which] = (struct access_plan){ .group = (uint8_t)n, .leader = true, .at = (int32_t)at };
 }
 
@@ -182,13 +196,23 @@ static void follow_lea(struct values *v, const struct insn *in)
 	forget(v, dst);
 }
 
+/* AH..BH cannot stand beside the REX prefix that R9 or R11 needs. */
+static bool has_high_byte(const struct insn *in)
+{
+	for (unsigned i = 0; i < in->op_count; i++)
+		if (in->ops[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    in->ops[i].reg.value >= ZYDIS_REGISTER_AH && in->ops[i].reg.value <= ZYDIS_REGISTER_BH)
+			return true;
+	return false;
+}
+
 /* Can the explicit memory operand be addressed as [register + constant + addend]? */
 static bool simple_operand(const struct insn *in, const ZydisDecodedOperand *mem)
 {
 	return mem && in->zi.address_width == 64 && mem->mem.index == ZYDIS_REGISTER_NONE &&
 	       ZydisRegisterGetClass(mem->mem.base) == ZYDIS_REGCLASS_GPR64 &&
 	       mem->mem.segment != ZYDIS_REGISTER_FS && mem->mem.segment != ZYDIS_REGISTER_GS && mem->size &&
-	       mem->size <= 512;
+	       mem->size <= 512 && !has_high_byte(in);
 }
 
 static void plan_copy(struct values *v, unsigned i, const struct insn *in)
@@ -257,10 +281,27 @@ static void plan_insn(struct values *v, unsigned i, const struct insn *in)
 	forget_all(v);
 }
 
+/* Which group is to use the stack's TLB entry; 0: none. There can be one only, for each check may change the entry. */
+static unsigned stack_group(const struct xlat *x, unsigned count)
+{
+	struct group *g = x->t->groups;
+	unsigned best = 0;
+
+	if (mode_view(x->mode) != VIEW_USER || (x->engine->disable & SOFT_NO_STACK))
+		return 0;
+	for (unsigned n = 1; n <= count; n++)
+		if (g[n].stack && (!best || g[n].count > g[best].count))
+			best = n;
+	if (best)
+		g[STACK_GROUP] = g[best];
+	return best;
+}
+
 void plan_groups(struct xlat *x)
 {
 	struct translator *t = x->t;
 	struct values v = { .x = x, .first = 1 };
+	unsigned stack;
 
 	memset(t->plan, 0, sizeof(t->plan[0]) * x->n);
 	x->r9_group = 0;
@@ -270,11 +311,14 @@ void plan_groups(struct xlat *x)
 	forget_all(&v);
 	for (unsigned i = 0; i < x->n; i++)
 		plan_insn(&v, i, &t->insns[i]);
+	stack = stack_group(x, v.count);
 	for (unsigned i = 0; i < x->n; i++) {
 		for (unsigned which = 0; which < ACCESSES; which++) {
 			struct access_plan *p = &t->plan[i][which];
 
-			if (p->group && t->groups[p->group].count < 2)
+			if (p->group && p->group == stack)
+				p->group = STACK_GROUP;
+			else if (p->group && t->groups[p->group].count < 2)
 				p->group = 0;
 		}
 	}
@@ -297,6 +341,12 @@ static bool wants_r9(const struct xlat *x, unsigned n)
 	return next_use(x, n) < next_use(x, x->r9_group);
 }
 
+/* Where the addend of group @n is in memory. */
+static uint32_t addend_slot(const struct xlat *x, unsigned n)
+{
+	return n == STACK_GROUP ? VOFF(stack[stack_entry(x->block->phys)].addend) : VOFF(group_addend[n]);
+}
+
 /* The leader's check. Returns the register that holds the addend. */
 static unsigned emit_check(struct xlat *x, unsigned n, const struct access *own, int32_t at)
 {
@@ -306,7 +356,8 @@ static unsigned emit_check(struct xlat *x, unsigned n, const struct access *own,
 	uint32_t host = VOFF(tlb[0].host) + view;
 	struct emitter *o = x->o;
 	int32_t from_low = (int32_t)(at - g->low);
-	bool use_r9 = wants_r9(x, n);
+	bool use_r9 = wants_r9(x, n), stack = n == STACK_GROUP;
+	unsigned entry = stack_entry(x->block->phys);
 	unsigned addend = use_r9 ? SCRATCH2 : SCRATCH0, reg = own->reg;
 	unsigned span = (unsigned)(g->high - g->low);
 	uint32_t resume = cache_off(x, o->p), stub;
@@ -317,10 +368,18 @@ static unsigned emit_check(struct xlat *x, unsigned n, const struct access *own,
 		emit_load(o, SCRATCH0, REG_SLOT(reg));
 		reg = SCRATCH0;
 	}
-	emit_lea(o, true, SCRATCH0, reg, own->disp - from_low);
-	emit_mov32(o, SCRATCH1, SCRATCH0);
-	emit_shift32(o, 5, SCRATCH1, PAGE_SHIFT);
-	emit_gs_index8(o, true, 0x2b, SCRATCH0, SCRATCH1, tag);
+	if (own->disp != from_low)
+		emit_lea(o, true, SCRATCH0, reg, own->disp - from_low);
+	else if (reg != SCRATCH0)
+		emit_mov(o, SCRATCH0, reg);
+	if (stack) {
+		emit_gs(o, true, 0x2b, SCRATCH0,
+			g->write ? VOFF(stack[entry].tag_w) : VOFF(stack[entry].tag_r));
+	} else {
+		emit_mov32(o, SCRATCH1, SCRATCH0);
+		emit_shift32(o, 5, SCRATCH1, PAGE_SHIFT);
+		emit_gs_index8(o, true, 0x2b, SCRATCH0, SCRATCH1, tag);
+	}
 	e8(o, 0x49); /* cmp r11, 4096 - span */
 	e8(o, 0x81);
 	e8(o, 0xfb);
@@ -328,26 +387,43 @@ static unsigned emit_check(struct xlat *x, unsigned n, const struct access *own,
 
 	x->o = &x->cold;
 	stub = cache_off(x, x->cold.p);
-	d = emit_leave(x, DESC_GROUP, 0);
-	x->o = o;
 	e = emit_group_exit(x);
-	e->stub = stub;
-	e8(o, 0x0f); /* ja stub */
-	e8(o, 0x87);
-	e->patch = cache_off(x, o->p);
+	if (stack) {
+		/* The thunk goes on behind the descriptor when it has no page for the group. */
+		d = emit_leave_by(x, x->engine->thunk_stack[entry][g->write], DESC_GROUP, 0);
+		e->stub = x->engine->thunk_exit;
+		e8(x->o, 0xe9);
+		e->patch = cache_off(x, x->o->p);
+		emit_rel32(x, e->stub);
+		x->o = o;
+		e8(o, 0x0f); /* ja stub */
+		e8(o, 0x87);
+	} else {
+		d = emit_leave(x, DESC_GROUP, 0);
+		e->stub = stub;
+		x->o = o;
+		e8(o, 0x0f); /* ja stub */
+		e8(o, 0x87);
+		e->patch = cache_off(x, o->p);
+	}
 	emit_rel32(x, stub);
 
 	d->check.size = (uint8_t)own->size;
 	d->check.write = own->write;
 	d->check.all_write = g->write;
+	d->check.stack = stack;
 	d->check.span = (uint16_t)span;
 	d->check.own = from_low;
 	d->check.resume = resume;
 	d->check.exit = meta_off(x->engine, e);
 
-	emit_gs_index8(o, true, 0x8b, addend, SCRATCH1, host);
-	emit_gs_index8(o, true, 0x2b, addend, SCRATCH1, tag);
-	emit_store(o, addend, VOFF(group_addend[0]) + 8 * n);
+	if (stack) {
+		emit_load(o, addend, addend_slot(x, n));
+	} else {
+		emit_gs_index8(o, true, 0x8b, addend, SCRATCH1, host);
+		emit_gs_index8(o, true, 0x2b, addend, SCRATCH1, tag);
+		emit_store(o, addend, addend_slot(x, n));
+	}
 	if (use_r9)
 		x->r9_group = n;
 	return addend;
@@ -363,6 +439,13 @@ bool is_member(const struct xlat *x, const struct insn *in, unsigned which)
 	const struct access_plan *p = &x->t->plan[in - x->t->insns][which];
 
 	return p->group && !p->leader;
+}
+
+bool is_leader(const struct xlat *x, const struct insn *in, unsigned which)
+{
+	const struct access_plan *p = &x->t->plan[in - x->t->insns][which];
+
+	return p->group && p->leader;
 }
 
 void emit_grouped(struct xlat *x, unsigned which, const struct access *own, struct address *a)
@@ -382,7 +465,7 @@ void emit_grouped(struct xlat *x, unsigned which, const struct access *own, stru
 			addend = SCRATCH2;
 			x->r9_group = p->group;
 		}
-		emit_load(o, addend, VOFF(group_addend[0]) + 8u * p->group);
+		emit_load(o, addend, addend_slot(x, p->group));
 	}
 	*a = (struct address){ .base = own->reg, .index = addend, .disp = own->disp };
 	if (!is_stolen(own->reg))

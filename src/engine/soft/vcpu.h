@@ -95,6 +95,29 @@ struct pending_store {
 	bool bounced; /* the bytes wait in bounce[]; else they are in RAM already */
 };
 
+/*
+ * TLB entries for the pages of the user's stack. Code uses one or another by
+ * its own address (stack_entry()): what a function and its callees have on
+ * both sides of the edge of two pages does not fight for one entry.
+ *
+ * STACK_NONE: none. What matches that is not canonical, with any addend there
+ * can be (less than 2^48 either way), so it faults on the host as it would
+ * on the guest's CPU.
+ */
+#define STACK_GROUP   15
+#define STACK_ENTRIES 8
+#define STACK_NONE    0x8000000000000000ull
+
+struct stack_entry {
+	uint64_t tag_r, tag_w; /* linear address of the page, as in the TLB */
+	uint64_t addend;       /* what makes it a host address */
+};
+
+static inline unsigned stack_entry(uint64_t phys)
+{
+	return phys >> 8 & (STACK_ENTRIES - 1);
+}
+
 #define EXIT_KINDS 16 /* at least DESC_KINDS */
 
 struct soft_stats {
@@ -103,6 +126,7 @@ struct soft_stats {
 	uint64_t dispatches, tlb_misses, bounces, smc_writes, dma_writes;
 	uint64_t sysops, interrupts, faults, polls, links, halts, mmio, host_faults;
 	uint64_t flush_all, flush_nonglobal, invlpg;
+	uint64_t stack_moves; /* counted by translated code */
 };
 
 struct soft_vcpu {
@@ -114,6 +138,7 @@ struct soft_vcpu {
 	uint64_t x9;       /* R9 on entry */
 	/* What to add to the addresses of a group of accesses; by number, from 1 (translate_group.c). */
 	uint64_t group_addend[16];
+	struct stack_entry stack[STACK_ENTRIES];
 	uint64_t spill[4];
 	uint64_t host_rsp;    /* C's stack while translated code runs */
 	uint16_t enter_flags; /* host flags to load on entry, in aflags layout */
