@@ -138,7 +138,7 @@ for part in $parts; do
 	fuzz)
 		fuzz loader "$TOP/tests/fuzz/loader.sh" "${LGUEST_FUZZ_SECONDS:-20}" "$TOP/build-fuzz"
 		fuzz platform "$TOP/tests/platform/fuzz.sh" "${LGUEST_FUZZ_SECONDS:-20}"
-		fuzz virtio "$TOP/tests/virtio/fuzz.sh" "${LGUEST_FUZZ_SECONDS:-60}"
+		fuzz virtio "$TOP/tests/virtio/fuzz.sh" "${LGUEST_FUZZ_SECONDS:-45}"
 		;;
 	system)
 		build "$TOP/build-test" || { report system 0 1; continue; }

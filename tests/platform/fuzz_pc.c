@@ -5,22 +5,21 @@
  * may move about, one of them virtio with queues to fill. Under the sanitizers the platform must neither crash nor
  * break its invariants.
  *
- * With clang and -fsanitize=fuzzer this is a libFuzzer target. Without, main()
- * below feeds it from a seeded generator: fuzz-pc [SEED [RUNS]].
+ * How it is run: tests/fuzz/input.h.
  *
  * Input: records of 12 bytes: kind, size, six bytes address, four bytes value.
  */
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <linux/virtio_config.h>
 #include <linux/virtio_pci.h>
 
+#include "fuzz/input.h"
+#include "fuzz/pc.h"
 #include "memory.h"
 #include "platform/acpi.h"
-#include "platform/pc.h"
 #include "virtio/devices.h"
 #include "virtio/pci.h"
 
@@ -32,54 +31,14 @@
 #define AVAIL_AT 0x111000u
 #define USED_AT  0x112000u
 
+const struct fuzz_bounds fuzz_bounds = { .len = 12 * 1000, .runs = 3000 };
+
 struct world {
-	struct pc pc;
+	struct fuzz_pc f;
 	struct guest_memory ram;
 	struct pci_device dev[3];
 	struct virtio_env env;
 	struct virtio_device *rng;
-	unsigned room;
-	uint8_t next;
-};
-
-static void on_kick(void *opaque, unsigned cpu)
-{
-}
-
-static void on_event(void *opaque, enum power_event event)
-{
-}
-
-static bool on_put(void *opaque, uint8_t byte)
-{
-	struct world *w = opaque;
-
-	return w->room ? w->room--, true : false;
-}
-
-static bool on_wait(void *opaque)
-{
-	((struct world *)opaque)->room += 7;
-	return true;
-}
-
-static int on_get(void *opaque)
-{
-	return ((struct world *)opaque)->next++;
-}
-
-static bool on_ready(void *opaque)
-{
-	return true;
-}
-
-static const struct pc_host host = {
-	.kick = on_kick,
-	.event = on_event,
-	.console_put = on_put,
-	.console_wait = on_wait,
-	.console_get = on_get,
-	.console_ready = on_ready,
 };
 
 /* A BAR's contents: checks what the bus promises. */
@@ -99,23 +58,14 @@ static void bar_write(void *device, uint64_t offset, unsigned size, uint64_t val
 
 static const struct bus_ops bar_ops = { .read = bar_read, .write = bar_write };
 
-static void check(const struct bus *bus)
-{
-	for (unsigned i = 1; i < bus->count; i++)
-		if (bus->range[i].base - bus->range[i - 1].base < bus->range[i - 1].len ||
-		    bus->range[i].base <= bus->range[i - 1].base)
-			abort();
-}
-
 static void config(struct world *w, unsigned offset, uint32_t val)
 {
-	pc_pio_write(&w->pc, 0, PCI_PORT, 4, 0x80000000u | VIRTIO_SLOT << 11 | offset);
-	pc_pio_write(&w->pc, 0, PCI_PORT + 4, 4, val);
+	fuzz_pc_config_write(&w->f, VIRTIO_SLOT, offset, 4, val);
 }
 
 static void common(struct world *w, unsigned reg, unsigned size, uint64_t val)
 {
-	pc_mmio_write(&w->pc, 0, VIRTIO_BAR0 + reg, size, val);
+	pc_mmio_write(&w->f.pc, 0, VIRTIO_BAR0 + reg, size, val);
 }
 
 /* As a driver would, up to DRIVER_OK: more than bytes by chance ever do. @how: with MSI-X, event index... */
@@ -125,8 +75,8 @@ static void bring_up(struct world *w, uint32_t how)
 	config(w, PCI_BAR0 + 4, VIRTIO_BAR1);
 	config(w, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	config(w, 0x40, how & 1 ? 0x80000000 : 0);
-	pc_mmio_write(&w->pc, 0, VIRTIO_BAR1 + 16, 4, 0xfee00000);
-	pc_mmio_write(&w->pc, 0, VIRTIO_BAR1 + 24, 8, (how >> 8 & 0xff) | (uint64_t)(how >> 16 & 1) << 32);
+	pc_mmio_write(&w->f.pc, 0, VIRTIO_BAR1 + 16, 4, 0xfee00000);
+	pc_mmio_write(&w->f.pc, 0, VIRTIO_BAR1 + 24, 8, (how >> 8 & 0xff) | (uint64_t)(how >> 16 & 1) << 32);
 	common(w, VIRTIO_PCI_COMMON_STATUS, 1, 0);
 	common(w, VIRTIO_PCI_COMMON_STATUS, 1, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER);
 	common(w, VIRTIO_PCI_COMMON_GFSELECT, 4, 0);
@@ -170,7 +120,7 @@ static void fill_ring(struct world *w, uint64_t addr, uint32_t val)
 /* The window into the BARs of the virtio device, or its MSI-X control. */
 static void through_window(struct world *w, uint64_t addr, uint32_t val)
 {
-	unsigned data = w->pc.pci.slot[VIRTIO_SLOT]->window, lie = addr >> 40 & 1;
+	unsigned data = w->f.pc.pci.slot[VIRTIO_SLOT]->window, lie = addr >> 40 & 1;
 
 	if (addr & 1) {
 		config(w, 0x40, val);
@@ -182,7 +132,7 @@ static void through_window(struct world *w, uint64_t addr, uint32_t val)
 	if (addr >> 41 & 1)
 		config(w, data, val);
 	else
-		pc_pio_read(&w->pc, 0, PCI_PORT + 4, 1u << (addr >> 42) % 3);
+		pc_pio_read(&w->f.pc, 0, PCI_PORT + 4, 1u << (addr >> 42) % 3);
 }
 
 static void set_up(struct world *w)
@@ -190,20 +140,20 @@ static void set_up(struct world *w)
 	char err[100];
 
 	memset(w, 0, sizeof(*w));
-	if (guest_memory_create(&w->ram, 2 << 20) || pc_init(&w->pc, &w->ram, 1, 2000000, &host, w) ||
-	    !acpi_build(&w->ram, 1))
-		abort();
+	FUZZ_CHECK(guest_memory_create(&w->ram, 2 << 20) == 0);
+	fuzz_pc_init(&w->f, &w->ram);
+	FUZZ_CHECK(acpi_build(&w->ram, 1));
 	for (unsigned i = 0; i < 3; i++) {
 		pci_device_init(&w->dev[i], "fuzz", 0x1af4, 0x1041, 0x020000, 1);
 		pci_add_bar(&w->dev[i], 0, PCI_BAR_IO, 16u << i, &bar_ops, &w->dev[i].bar[0]);
 		pci_add_bar(&w->dev[i], 1, PCI_BAR_MEM32, 4096u << i, &bar_ops, &w->dev[i].bar[1]);
 		pci_add_bar(&w->dev[i], 4, PCI_BAR_MEM64, 65536u << i, &bar_ops, &w->dev[i].bar[4]);
-		if (pci_attach(&w->pc.pci, &w->dev[i], i + 1))
+		if (pci_attach(&w->f.pc.pci, &w->dev[i], i + 1))
 			abort();
 	}
 	w->env = (struct virtio_env){ .ram = &w->ram };
 	w->rng = virtio_rng_create(0, &w->env, err, sizeof(err));
-	if (!w->rng || virtio_pci_create(w->rng, &w->pc.pci))
+	if (!w->rng || virtio_pci_create(w->rng, &w->f.pc.pci))
 		abort();
 }
 
@@ -248,40 +198,37 @@ static void one(struct world *w, uint8_t kind, unsigned size, uint64_t addr, uin
 	unsigned pio = size > 4 ? 4 : size;
 
 	switch (kind % 13) {
-	case 0: pc_pio_write(&w->pc, 0, pick_port(addr), pio, val); break;
-	case 1: pc_pio_read(&w->pc, 0, pick_port(addr), pio); break;
-	case 2: pc_mmio_write(&w->pc, 0, pick_address(addr), size, wide); break;
-	case 3: pc_mmio_read(&w->pc, 0, pick_address(addr), size); break;
-	case 4: pc_msr_write(&w->pc, 0, pick_msr(addr), wide); break;
-	case 5: pc_msr_read(&w->pc, 0, pick_msr(addr), &msr); break;
-	case 6: pc_run_timers(&w->pc, 0); break;
+	case 0: pc_pio_write(&w->f.pc, 0, pick_port(addr), pio, val); break;
+	case 1: pc_pio_read(&w->f.pc, 0, pick_port(addr), pio); break;
+	case 2: pc_mmio_write(&w->f.pc, 0, pick_address(addr), size, wide); break;
+	case 3: pc_mmio_read(&w->f.pc, 0, pick_address(addr), size); break;
+	case 4: pc_msr_write(&w->f.pc, 0, pick_msr(addr), wide); break;
+	case 5: pc_msr_read(&w->f.pc, 0, pick_msr(addr), &msr); break;
+	case 6: pc_run_timers(&w->f.pc, 0); break;
 	case 7:
-		if (lapic_pending(&w->pc.lapic[0]) != lapic_accept(&w->pc.lapic[0]))
+		if (lapic_pending(&w->f.pc.lapic[0]) != lapic_accept(&w->f.pc.lapic[0]))
 			abort();
 		break;
 	case 8:
 		/* PCI configuration, as a guest does it */
-		pc_pio_write(&w->pc, 0, PCI_PORT, 4, 0x80000000 | (addr & 0x38fc));
-		pc_pio_write(&w->pc, 0, PCI_PORT + 4 + (addr >> 16 & 3), pio, val);
-		check(&w->pc.ports);
-		check(&w->pc.memory);
+		pc_pio_write(&w->f.pc, 0, PCI_PORT, 4, 0x80000000 | (addr & 0x38fc));
+		pc_pio_write(&w->f.pc, 0, PCI_PORT + 4 + (addr >> 16 & 3), pio, val);
+		fuzz_pc_check(&w->f);
 		break;
 	case 10: bring_up(w, val); break;
 	case 11: fill_ring(w, addr, val); break;
 	case 12: through_window(w, addr, val); break;
 	case 9:
 		if (val % 16 == 0)
-			pc_reset(&w->pc);
+			pc_reset(&w->f.pc);
 		else if (val & 1)
-			pc_console_input(&w->pc);
+			pc_console_input(&w->f.pc);
 		else
-			pc_msi(&w->pc, LAPIC_DEFAULT_BASE | (addr & 0xfffff), val);
+			pc_msi(&w->f.pc, LAPIC_DEFAULT_BASE | (addr & 0xfffff), val);
 		break;
 	}
-	pc_deadline(&w->pc, 0);
+	pc_deadline(&w->f.pc, 0);
 }
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
@@ -299,32 +246,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		one(w, data[0], 1u << (data[1] & 3), addr, val);
 	}
 	virtio_reset(w->rng);
-	pc_destroy(&w->pc);
+	pc_destroy(&w->f.pc);
 	w->rng->ops->destroy(w->rng);
 	guest_memory_destroy(&w->ram);
 	free(w);
 	return 0;
 }
-
-#ifndef LIBFUZZER
-int main(int argc, char **argv)
-{
-	uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
-	unsigned runs = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 0) : 3000;
-	static uint8_t data[12 * 1000];
-
-	for (unsigned run = 0; run < runs; run++) {
-		uint64_t x = (seed * 1000003 + run) * 0x9e3779b97f4a7c15 + 1;
-
-		for (size_t i = 0; i < sizeof(data); i++) {
-			x ^= x << 13;
-			x ^= x >> 7;
-			x ^= x << 17;
-			data[i] = (uint8_t)(x >> 32);
-		}
-		LLVMFuzzerTestOneInput(data, sizeof(data));
-	}
-	printf("%u inputs of 1000 accesses\n", runs);
-	return 0;
-}
-#endif

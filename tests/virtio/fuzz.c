@@ -5,35 +5,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
-#define GUARD     (1u << 20)
 #define MAX_STEPS 400
+#define CHECK     FUZZ_CHECK
 
-#define CHECK(x)                                                                        \
-	do {                                                                            \
-		if (!(x)) {                                                             \
-			fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #x); \
-			abort();                                                        \
-		}                                                                       \
-	} while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+const struct fuzz_bounds fuzz_bounds = { .len = 2000, .runs = 2000 };
 
 /* ---- input ---- */
 
 uint64_t fuzz_take(struct fuzz *f, unsigned bytes)
 {
-	uint64_t val = 0;
-
-	for (unsigned i = 0; i < bytes && f->left; i++, f->left--)
-		val |= (uint64_t)*f->data++ << (8 * i);
-	return val;
+	return input_take(&f->in, bytes);
 }
 
 unsigned fuzz_pick(struct fuzz *f, unsigned n)
 {
-	return (unsigned)fuzz_take(f, n > 256 ? 2 : 1) % n;
+	return input_pick(&f->in, n);
 }
 
 /* Mostly small, with the borders that matter; seldom anything. */
@@ -60,62 +47,21 @@ uint64_t fuzz_buffer(struct fuzz *f, uint32_t len)
 
 /* ---- memory ---- */
 
-static void on_written(void *opaque, uint64_t page)
-{
-	struct fuzz *f = opaque;
-
-	CHECK(page < FUZZ_RAM / 4096);
-	f->told[page] = true;
-}
-
 void fuzz_poke(struct fuzz *f, uint64_t addr, const void *bytes, size_t len)
 {
-	void *p = guest_range(&f->d.ram, addr, len);
-
-	if (!p)
-		return;
-	memcpy(p, bytes, len);
-	memcpy(f->shadow + addr, bytes, len);
+	fuzz_ram_poke(&f->ram, addr, bytes, len);
 }
 
 /* What driver.c wrote. */
 static void sync(struct fuzz *f, uint64_t addr, uint64_t len)
 {
-	if (addr <= FUZZ_RAM && len <= FUZZ_RAM - addr)
-		memcpy(f->shadow + addr, f->d.ram.base + addr, len);
+	fuzz_ram_sync(&f->ram, addr, len);
 }
 
 static void sync_queue(struct fuzz *f, const struct driver_queue *q)
 {
 	sync(f, q->desc_at, virtq_desc_bytes(q->size));
 	sync(f, q->avail_at, virtq_avail_bytes(q->size, true));
-}
-
-static void check_memory(struct fuzz *f)
-{
-	for (unsigned page = 0; page < FUZZ_RAM / 4096; page++) {
-		if (f->told[page] || memcmp(f->shadow + page * 4096, f->d.ram.base + page * 4096, 4096) == 0)
-			continue;
-		fprintf(stderr, "page %u was written and nobody was told (guest_wrote())\n", page);
-		abort();
-	}
-}
-
-/* Moves RAM between pages that nobody may touch. */
-static void guard_memory(struct guest_memory *ram)
-{
-	uint8_t *room = mmap(NULL, FUZZ_RAM + 2 * GUARD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	CHECK(room != MAP_FAILED);
-	CHECK(mremap(ram->base, FUZZ_RAM, FUZZ_RAM, MREMAP_MAYMOVE | MREMAP_FIXED, room + GUARD) !=
-	      MAP_FAILED);
-	ram->base = room + GUARD;
-}
-
-static void unguard_memory(uint8_t *base)
-{
-	munmap(base - GUARD, GUARD);
-	munmap(base + FUZZ_RAM, GUARD);
 }
 
 /* ---- what a guest can do ---- */
@@ -357,47 +303,43 @@ static void step(struct fuzz *f)
 static void create(struct fuzz *f)
 {
 	driver_init(&f->d, FUZZ_RAM);
-	guard_memory(&f->d.ram);
-	memset((void *)f->d.ram.watch.code, 1, FUZZ_RAM / 4096);
-	guest_memory_watch(&f->d.ram, on_written, f);
+	fuzz_ram_init(&f->ram, &f->d.ram);
 	f->d.dev = fuzz_target.create(f);
 	if (!f->d.dev)
 		exit(2);
 	f->inputs = 0;
 }
 
+static void destroy_driver(void *opaque)
+{
+	driver_destroy(opaque);
+}
+
 static void destroy(struct fuzz *f)
 {
-	uint8_t *base = f->d.ram.base;
-
 	f->d.dev->ops->destroy(f->d.dev);
 	f->d.dev = NULL;
 	if (fuzz_target.destroyed)
 		fuzz_target.destroyed(f);
-	driver_destroy(&f->d);
-	unguard_memory(base);
+	fuzz_ram_destroy(&f->ram, destroy_driver, &f->d);
 }
 
 static void run(struct fuzz *f, const uint8_t *data, size_t len)
 {
-	memset(f->d.ram.base, 0, FUZZ_RAM);
-	memset(f->shadow, 0, FUZZ_RAM);
-	for (unsigned i = 0; i < FUZZ_RAM / 4096; i++)
-		f->told[i] = false;
+	fuzz_ram_clear(&f->ram);
 	memset(f->d.q, 0, sizeof(f->d.q));
 	f->d.dev->warnings = 0;
 	f->d.warnings = 0;
 	f->honest = false;
-	f->data = data;
-	f->left = len;
+	f->in = (struct fuzz_input){ data, len };
 
 	start(f);
-	for (unsigned i = 0; i < MAX_STEPS && f->left; i++)
+	for (unsigned i = 0; i < MAX_STEPS && f->in.left; i++)
 		step(f);
 	for (unsigned i = 0; i < f->d.dev->ops->queues; i++)
 		drain(f, i);
 	virtio_reset(f->d.dev);
-	check_memory(f);
+	fuzz_ram_check(&f->ram);
 	CHECK(!f->d.dev->running);
 	for (unsigned i = 0; i < f->d.dev->ops->queues; i++)
 		CHECK(!virtio_queue_get(f->d.dev, i).enabled);
@@ -421,51 +363,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	}
 	return 0;
 }
-
-#ifndef LIBFUZZER
-static int repeat(const char *path)
-{
-	static uint8_t data[1 << 20];
-	FILE *in = fopen(path, "rb");
-	size_t len;
-
-	if (!in) {
-		perror(path);
-		return 1;
-	}
-	len = fread(data, 1, sizeof(data), in);
-	fclose(in);
-	LLVMFuzzerTestOneInput(data, len);
-	printf("%s: nothing bad happened\n", path);
-	return 0;
-}
-
-int main(int argc, char **argv)
-{
-	char *rest = NULL;
-	uint64_t seed = argc > 1 ? strtoull(argv[1], &rest, 0) : 1;
-	unsigned runs = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 0) : 2000;
-	static uint8_t data[2000];
-
-	if (rest && *rest) {
-		int bad = 0;
-
-		for (int i = 1; i < argc; i++)
-			bad |= repeat(argv[i]);
-		return bad;
-	}
-	for (unsigned i = 0; i < runs; i++) {
-		uint64_t x = (seed * 1000003 + i) * 0x9e3779b97f4a7c15 + 1;
-
-		for (size_t k = 0; k < sizeof(data); k++) {
-			x ^= x << 13;
-			x ^= x >> 7;
-			x ^= x << 17;
-			data[k] = (uint8_t)(x >> 32);
-		}
-		LLVMFuzzerTestOneInput(data, sizeof(data));
-	}
-	printf("%u inputs of %zu bytes\n", runs, sizeof(data));
-	return 0;
-}
-#endif

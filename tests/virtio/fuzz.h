@@ -14,18 +14,18 @@
  *     and no longer than their writable part
  *   - the status follows the rules; a guest gets few warnings printed
  *
- * With clang and -fsanitize=fuzzer each fuzz_*.c is a libFuzzer target. Without, main()
- * of fuzz.c feeds it from a seeded generator: fuzz-rng [SEED [RUNS]], or FILE... to repeat inputs.
+ * How it is run: tests/fuzz/input.h.
  */
 #ifndef LGUEST_TESTS_VIRTIO_FUZZ_H
 #define LGUEST_TESTS_VIRTIO_FUZZ_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "driver.h"
+#include "fuzz/input.h"
+#include "fuzz/ram.h"
 
 #define FUZZ_RAM     (512u << 10)
 #define FUZZ_TABLES  (192u << 10) /* below: rings; from here: tables of indirect descriptors */
@@ -33,11 +33,9 @@
 
 struct fuzz {
 	struct driver d;
-	const uint8_t *data; /* what is left of the input */
-	size_t left;
-	uint8_t shadow[FUZZ_RAM];           /* what RAM is when no device writes */
-	_Atomic bool told[FUZZ_RAM / 4096]; /* guest_wrote() */
-	bool honest;                        /* rings and tables were not tampered with since the last start */
+	struct fuzz_input in;
+	struct fuzz_ram ram;
+	bool honest; /* rings and tables were not tampered with since the last start */
 	uint64_t room[VIRTIO_MAX_QUEUES][VIRTQ_MAX_SIZE]; /* writable bytes of the chain with this head */
 	unsigned inputs;                                  /* that the device has lived through */
 	void *opaque;                                     /* the target's */

@@ -5,18 +5,18 @@
  * guest that does anything to their configuration space, BARs, MSI-X tables and
  * rings. (What devices make of requests is for the other fuzzers.)
  *
- * As fuzz.h says: under libFuzzer, or fuzz-virtio-pci [SEED [RUNS]] without.
+ * How it is run: tests/fuzz/input.h.
  */
 #include <linux/virtio_config.h>
 #include <linux/virtio_pci.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "driver.h"
+#include "fuzz/input.h"
+#include "fuzz/pc.h"
 #include "platform/ioapic.h"
-#include "platform/pc.h"
 #include "virtio/devices.h"
 #include "virtio/pci.h"
 
@@ -24,7 +24,7 @@
 #define DEVICES   3
 #define MAX_STEPS 300
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+const struct fuzz_bounds fuzz_bounds = { .len = 2000, .runs = 2000 };
 
 /* Sends back what it gets, changes its own configuration, and has all the queues that there can be. */
 struct toy {
@@ -33,29 +33,16 @@ struct toy {
 };
 
 struct world {
-	struct pc pc;
+	struct fuzz_pc f;
 	struct driver d;
 	struct virtio_device *dev[DEVICES];
 	struct virtio_pci *transport[DEVICES];
-	const uint8_t *data;
-	size_t left;
+	struct fuzz_input in;
 };
-
-static void must(bool ok, const char *what)
-{
-	if (!ok) {
-		fprintf(stderr, "fuzz-pci: %s\n", what);
-		abort();
-	}
-}
 
 static uint64_t take(struct world *w, unsigned bytes)
 {
-	uint64_t val = 0;
-
-	for (unsigned i = 0; i < bytes && w->left; i++, w->left--)
-		val |= (uint64_t)*w->data++ << (8 * i);
-	return val;
+	return input_take(&w->in, bytes);
 }
 
 /* ---- the device ---- */
@@ -65,7 +52,7 @@ static void check_unlocked(struct virtio_device *dev)
 {
 	struct pc *pc = ((struct toy *)dev)->pc;
 
-	must(pthread_mutex_trylock(&pc->lock) == 0, "a device is called with the PC's lock held");
+	FUZZ_CHECK(pthread_mutex_trylock(&pc->lock) == 0);
 	pthread_mutex_unlock(&pc->lock);
 }
 
@@ -95,7 +82,7 @@ static void toy_notify(struct virtio_device *dev, unsigned queue)
 static void toy_config_written(struct virtio_device *dev, unsigned offset, unsigned size)
 {
 	check_unlocked(dev);
-	must(offset + size <= dev->config_len, "a write outside of the configuration");
+	FUZZ_CHECK(offset + size <= dev->config_len);
 	virtio_config_change(dev);
 }
 
@@ -117,59 +104,22 @@ static const struct virtio_ops toy_ops = {
 
 /* ---- the PC ---- */
 
-static void on_kick(void *opaque, unsigned cpu)
-{
-}
-
-static void on_event(void *opaque, enum power_event event)
-{
-}
-
-static bool on_put(void *opaque, uint8_t byte)
-{
-	return true;
-}
-
-static bool on_wait(void *opaque)
-{
-	return true;
-}
-
-static int on_get(void *opaque)
-{
-	return -1;
-}
-
-static bool on_ready(void *opaque)
-{
-	return false;
-}
-
-static const struct pc_host host = {
-	.kick = on_kick,
-	.event = on_event,
-	.console_put = on_put,
-	.console_wait = on_wait,
-	.console_get = on_get,
-	.console_ready = on_ready,
-};
-
 static void set_up(struct world *w)
 {
 	struct toy *toy = calloc(1, sizeof(*toy));
 	char err[100];
 
-	must(toy, "calloc");
+	FUZZ_CHECK(toy);
 	driver_init(&w->d, RAM);
-	must(pc_init(&w->pc, &w->d.ram, 1, 2000000, &host, w) == 0, "pc_init");
+	fuzz_pc_init(&w->f, &w->d.ram);
 	virtio_init(&toy->dev, &toy_ops, &w->d.env, "toy", 7, 30, 64);
-	toy->pc = &w->pc;
+	toy->pc = &w->f.pc;
 	w->dev[0] = &toy->dev;
 	for (unsigned i = 1; i < DEVICES; i++)
 		w->dev[i] = virtio_rng_create(i, &w->d.env, err, sizeof(err));
 	for (unsigned i = 0; i < DEVICES; i++) {
-		must(w->dev[i] && virtio_pci_create(w->dev[i], &w->pc.pci) == 0, "virtio_pci_create");
-		w->transport[i] = w->pc.pci.slot[i + 1]->opaque;
+		FUZZ_CHECK(w->dev[i] && virtio_pci_create(w->dev[i], &w->f.pc.pci) == 0);
+		w->transport[i] = w->f.pc.pci.slot[i + 1]->opaque;
 	}
 }
 
@@ -177,33 +127,13 @@ static void tear_down(struct world *w)
 {
 	for (unsigned i = 0; i < DEVICES; i++)
 		virtio_reset(w->dev[i]);
-	pc_destroy(&w->pc);
+	pc_destroy(&w->f.pc);
 	for (unsigned i = 0; i < DEVICES; i++)
 		w->dev[i]->ops->destroy(w->dev[i]);
 	driver_destroy(&w->d);
 }
 
-static void check(const struct bus *bus)
-{
-	for (unsigned i = 1; i < bus->count; i++)
-		must(bus->range[i].base > bus->range[i - 1].base &&
-			     bus->range[i].base - bus->range[i - 1].base >= bus->range[i - 1].len,
-		     "two claim one address");
-}
-
 /* ---- the guest ---- */
-
-static void cfg_write(struct world *w, unsigned slot, unsigned offset, unsigned size, uint32_t val)
-{
-	pc_pio_write(&w->pc, 0, PCI_PORT, 4, 0x80000000 | slot << 11 | (offset & 0xfc));
-	pc_pio_write(&w->pc, 0, (uint16_t)(PCI_PORT + 4 + (offset & 3)), size, val);
-}
-
-static uint32_t cfg_read(struct world *w, unsigned slot, unsigned offset, unsigned size)
-{
-	pc_pio_write(&w->pc, 0, PCI_PORT, 4, 0x80000000 | slot << 11 | (offset & 0xfc));
-	return pc_pio_read(&w->pc, 0, (uint16_t)(PCI_PORT + 4 + (offset & 3)), size);
-}
 
 static uint64_t base_of(struct world *w, unsigned n, unsigned bar)
 {
@@ -214,7 +144,7 @@ static uint64_t base_of(struct world *w, unsigned n, unsigned bar)
 
 static void reg(struct world *w, unsigned n, unsigned offset, unsigned size, uint64_t val)
 {
-	pc_mmio_write(&w->pc, 0, base_of(w, n, 0) + offset, size, val);
+	pc_mmio_write(&w->f.pc, 0, base_of(w, n, 0) + offset, size, val);
 }
 
 /* By the book: BARs, MSI-X perhaps, features, queues, DRIVER_OK. */
@@ -224,19 +154,19 @@ static void bring_up(struct world *w, unsigned n)
 	uint8_t how = (uint8_t)take(w, 1);
 	unsigned slot = n + 1;
 
-	cfg_write(w, slot, PCI_BAR0, 4, 0xd0000000 + n * 0x100000);
-	cfg_write(w, slot, PCI_BAR0 + 4, 4, 0xd0080000 + n * 0x100000);
-	cfg_write(w, slot, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	fuzz_pc_config_write(&w->f, slot, PCI_BAR0, 4, 0xd0000000 + n * 0x100000);
+	fuzz_pc_config_write(&w->f, slot, PCI_BAR0 + 4, 4, 0xd0080000 + n * 0x100000);
+	fuzz_pc_config_write(&w->f, slot, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	/* Somebody else may have been put there. */
 	if (!t->pci.bar[0].mapped || !t->pci.bar[1].mapped)
 		return;
 	if (how & 1) {
-		cfg_write(w, slot, t->msix.capability + MSIX_CONTROL, 2, MSIX_CONTROL_ENABLE);
+		fuzz_pc_config_write(&w->f, slot, t->msix.capability + MSIX_CONTROL, 2, MSIX_CONTROL_ENABLE);
 		for (unsigned i = 0; i < t->msix.vectors; i++) {
-			pc_mmio_write(&w->pc, 0, base_of(w, n, 1) + 16 * i, 4, 0xfee00000);
-			pc_mmio_write(&w->pc, 0, base_of(w, n, 1) + 16 * i + 4, 4, 0);
-			pc_mmio_write(&w->pc, 0, base_of(w, n, 1) + 16 * i + 8, 4, 0x40 + i);
-			pc_mmio_write(&w->pc, 0, base_of(w, n, 1) + 16 * i + 12, 4, 0);
+			pc_mmio_write(&w->f.pc, 0, base_of(w, n, 1) + 16 * i, 4, 0xfee00000);
+			pc_mmio_write(&w->f.pc, 0, base_of(w, n, 1) + 16 * i + 4, 4, 0);
+			pc_mmio_write(&w->f.pc, 0, base_of(w, n, 1) + 16 * i + 8, 4, 0x40 + i);
+			pc_mmio_write(&w->f.pc, 0, base_of(w, n, 1) + 16 * i + 12, 4, 0);
 		}
 	}
 	reg(w, n, VIRTIO_PCI_COMMON_STATUS, 1, 0);
@@ -261,7 +191,7 @@ static void bring_up(struct world *w, unsigned n)
 		reg(w, n, VIRTIO_PCI_COMMON_Q_ENABLE, 2, 1);
 	}
 	reg(w, n, VIRTIO_PCI_COMMON_STATUS, 1, 15);
-	must(virtio_get_status(w->dev[n]) == 15, "by the book it does not come up");
+	FUZZ_CHECK(virtio_get_status(w->dev[n]) == 15);
 }
 
 static void add_request(struct world *w, unsigned q)
@@ -283,9 +213,9 @@ static void any_register(struct world *w, unsigned n)
 	uint64_t addr = base_of(w, n, 0) + place[(how & 15) % 10] + take(w, 1) % 0x40;
 
 	if (how & 0x80)
-		pc_mmio_read(&w->pc, 0, addr, size);
+		pc_mmio_read(&w->f.pc, 0, addr, size);
 	else
-		pc_mmio_write(&w->pc, 0, addr, size, take(w, how & 0x40 ? 8 : 2));
+		pc_mmio_write(&w->f.pc, 0, addr, size, take(w, how & 0x40 ? 8 : 2));
 }
 
 static void any_vector(struct world *w, unsigned n)
@@ -294,9 +224,9 @@ static void any_vector(struct world *w, unsigned n)
 	uint64_t addr = base_of(w, n, 1) + (how & 0x40 ? MSIX_PBA : 0) + take(w, 1);
 
 	if (how & 0x80)
-		pc_mmio_read(&w->pc, 0, addr, 1u << (how & 3));
+		pc_mmio_read(&w->f.pc, 0, addr, 1u << (how & 3));
 	else
-		pc_mmio_write(&w->pc, 0, addr, 1u << (how & 3), take(w, how & 4 ? 8 : 1));
+		pc_mmio_write(&w->f.pc, 0, addr, 1u << (how & 3), take(w, how & 4 ? 8 : 1));
 }
 
 static void any_configuration(struct world *w, unsigned n)
@@ -306,11 +236,10 @@ static void any_configuration(struct world *w, unsigned n)
 	unsigned offset = (unsigned)take(w, 1);
 
 	if (how & 0x80)
-		cfg_read(w, slot, offset, size);
+		fuzz_pc_config_read(&w->f, slot, offset, size);
 	else
-		cfg_write(w, slot, offset, size, (uint32_t)take(w, 4));
-	check(&w->pc.memory);
-	check(&w->pc.ports);
+		fuzz_pc_config_write(&w->f, slot, offset, size, (uint32_t)take(w, 4));
+	fuzz_pc_check(&w->f);
 }
 
 /* The window into the BARs (4.1.4.9). */
@@ -319,22 +248,25 @@ static void any_window(struct world *w, unsigned n)
 	uint8_t how = (uint8_t)take(w, 1);
 	unsigned cap = w->transport[n]->window, slot = n + 1;
 
-	cfg_write(w, slot, cap + VIRTIO_PCI_CAP_BAR, 1, how & 0x40 ? (uint32_t)take(w, 1) : how >> 3 & 1);
-	cfg_write(w, slot, cap + VIRTIO_PCI_CAP_OFFSET, 4, (uint32_t)take(w, how & 0x20 ? 4 : 1));
-	cfg_write(w, slot, cap + VIRTIO_PCI_CAP_LENGTH, 4,
-		  how & 0x10 ? (uint32_t)take(w, 4) : 1u << (how & 3));
+	fuzz_pc_config_write(&w->f, slot, cap + VIRTIO_PCI_CAP_BAR, 1,
+			     how & 0x40 ? (uint32_t)take(w, 1) : how >> 3 & 1);
+	fuzz_pc_config_write(&w->f, slot, cap + VIRTIO_PCI_CAP_OFFSET, 4,
+			     (uint32_t)take(w, how & 0x20 ? 4 : 1));
+	fuzz_pc_config_write(&w->f, slot, cap + VIRTIO_PCI_CAP_LENGTH, 4,
+			     how & 0x10 ? (uint32_t)take(w, 4) : 1u << (how & 3));
 	if (how & 0x80)
-		cfg_read(w, slot, cap + sizeof(struct virtio_pci_cap) + (how & 3), 1);
+		fuzz_pc_config_read(&w->f, slot, cap + sizeof(struct virtio_pci_cap) + (how & 3), 1);
 	else
-		cfg_write(w, slot, cap + sizeof(struct virtio_pci_cap), 4, (uint32_t)take(w, 4));
+		fuzz_pc_config_write(&w->f, slot, cap + sizeof(struct virtio_pci_cap), 4,
+				     (uint32_t)take(w, 4));
 }
 
 static void ioapic(struct world *w)
 {
 	unsigned pin = PCI_SLOT_GSI(1) + (unsigned)take(w, 1) % 4, word = (unsigned)take(w, 1) & 1;
 
-	pc_mmio_write(&w->pc, 0, 0xfec00000, 4, 0x10 + 2 * pin + word);
-	pc_mmio_write(&w->pc, 0, 0xfec00010, 4, take(w, 3));
+	pc_mmio_write(&w->f.pc, 0, 0xfec00000, 4, 0x10 + 2 * pin + word);
+	pc_mmio_write(&w->f.pc, 0, 0xfec00010, 4, take(w, 3));
 }
 
 static void step(struct world *w)
@@ -371,13 +303,13 @@ static void step(struct world *w)
 	case 21: any_window(w, n); break;
 	case 22:
 	case 23:
-		if (lapic_pending(&w->pc.lapic[0]) >= 0)
-			lapic_accept(&w->pc.lapic[0]);
-		pc_mmio_write(&w->pc, 0, 0xfee000b0, 4, 0);
+		if (lapic_pending(&w->f.pc.lapic[0]) >= 0)
+			lapic_accept(&w->f.pc.lapic[0]);
+		pc_mmio_write(&w->f.pc, 0, 0xfee000b0, 4, 0);
 		break;
 	case 24: ioapic(w); break;
-	case 25: pc_mmio_write(&w->pc, 0, 0xfee00000 + (take(w, 1) << 4), 4, take(w, 4)); break;
-	case 26: pc_run_timers(&w->pc, 0); break;
+	case 25: pc_mmio_write(&w->f.pc, 0, 0xfee00000 + (take(w, 1) << 4), 4, take(w, 4)); break;
+	case 26: pc_run_timers(&w->f.pc, 0); break;
 	case 27:
 		val = (uint16_t)take(w, 2);
 		memcpy(driver_ptr(&w->d, take(w, 3) % (RAM - 2), 2), &val, 2);
@@ -385,9 +317,9 @@ static void step(struct world *w)
 	case 28: reg(w, n, VIRTIO_PCI_COMMON_STATUS, 1, 0); break;
 	case 29:
 		if (take(w, 1) < 32)
-			pc_reset(&w->pc);
+			pc_reset(&w->f.pc);
 		break;
-	case 30: pc_mmio_read(&w->pc, 0, base_of(w, n, 0) + VPCI_ISR, 1); break;
+	case 30: pc_mmio_read(&w->f.pc, 0, base_of(w, n, 0) + VPCI_ISR, 1); break;
 	case 31:
 		for (unsigned i = 0; i < VIRTIO_MAX_QUEUES; i++)
 			while (w->d.q[i].size && driver_get_used(&w->d.q[i], NULL, NULL) && take(w, 1))
@@ -395,48 +327,23 @@ static void step(struct world *w)
 		break;
 	}
 	for (unsigned i = 0; i < DEVICES; i++)
-		must(w->transport[i]->s.queue_vector[0] == VIRTIO_MSI_NO_VECTOR ||
-			     w->transport[i]->s.queue_vector[0] < w->transport[i]->msix.vectors,
-		     "a vector that there is not");
+		FUZZ_CHECK(w->transport[i]->s.queue_vector[0] == VIRTIO_MSI_NO_VECTOR ||
+			   w->transport[i]->s.queue_vector[0] < w->transport[i]->msix.vectors);
 	/* Nobody left the lock behind. */
-	must(pthread_mutex_trylock(&w->pc.lock) == 0, "the PC stays locked");
-	pthread_mutex_unlock(&w->pc.lock);
+	FUZZ_CHECK(pthread_mutex_trylock(&w->f.pc.lock) == 0);
+	pthread_mutex_unlock(&w->f.pc.lock);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	struct world *w = calloc(1, sizeof(*w));
 
-	must(w, "calloc");
+	FUZZ_CHECK(w);
 	set_up(w);
-	w->data = data;
-	w->left = len;
-	for (unsigned i = 0; i < MAX_STEPS && w->left; i++)
+	w->in = (struct fuzz_input){ data, len };
+	for (unsigned i = 0; i < MAX_STEPS && w->in.left; i++)
 		step(w);
 	tear_down(w);
 	free(w);
 	return 0;
 }
-
-#ifndef LIBFUZZER
-int main(int argc, char **argv)
-{
-	uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
-	unsigned runs = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 0) : 2000;
-	static uint8_t data[2000];
-
-	for (unsigned run = 0; run < runs; run++) {
-		uint64_t x = (seed * 1000003 + run) * 0x9e3779b97f4a7c15 + 1;
-
-		for (size_t i = 0; i < sizeof(data); i++) {
-			x ^= x << 13;
-			x ^= x >> 7;
-			x ^= x << 17;
-			data[i] = (uint8_t)(x >> 32);
-		}
-		LLVMFuzzerTestOneInput(data, sizeof(data));
-	}
-	printf("%u inputs of %zu bytes\n", runs, sizeof(data));
-	return 0;
-}
-#endif
