@@ -392,6 +392,63 @@ static void user_stack(void)
 	}
 }
 
+/* ---- REP MOVS and REP STOS ---- */
+
+USER_CODE(u_stos, "rep stosq; int3");
+USER_CODE(u_movs, "rep movsb; int3");
+
+static void run_string(const char *code, u64 src, u64 dst, u64 n)
+{
+	struct regs r = user_regs(code);
+
+	r.gpr[RAX] = 0x5a5a;
+	r.gpr[RSI] = src;
+	r.gpr[RDI] = dst;
+	r.gpr[RCX] = n;
+	run_frame(&r);
+}
+
+/* Counts that wrap, and ranges that only end in the page that is there. */
+static void strings(void)
+{
+	static const u64 huge[] = { 0x2000000000000000, 0x2000000000000001, 0x1fffffffffffffff, ~0ull, 513 };
+	const u64 va = VA + 0x900000, end = va + 0x1000;
+	u64 x = alloc_page(), y = alloc_page();
+	u64 *pte = map_page(va, x, PTE_P | PTE_W | PTE_U);
+
+	map_page(va + 0x100000, y, PTE_P | PTE_W | PTE_U);
+	run_string(u_stos, 0, va, 512);
+	ok(trap.vec == 3 && trap.gpr[RDI] == end && trap.gpr[RCX] == 0 &&
+		   *(volatile u64 *)phys(x + 0xff8) == 0x5a5a,
+	   "REP STOS of a page");
+	for (unsigned i = 0; i < sizeof(huge) / sizeof(huge[0]); i++) {
+		run_string(u_stos, 0, va, huge[i]);
+		expect_pf("REP STOS with a huge count", 6, end);
+		ok(trap.gpr[RDI] == end && trap.gpr[RCX] == huge[i] - 512, "... stops at the page's end: %x",
+		   trap.gpr[RCX]);
+	}
+	*(volatile u64 *)phys(x) = 1;
+	run_string(u_stos, 0, va - 8, 2);
+	expect_pf("REP STOS from below the page", 6, va - 8);
+	ok(trap.gpr[RCX] == 2 && *(volatile u64 *)phys(x) == 1, "... writes nothing");
+	run_string(u_movs, va - 1, va + 0x100000, 2);
+	expect_pf("REP MOVS from below the page", 4, va - 1);
+	run_string(u_movs, va, va + 0x100fff, 2);
+	expect_pf("REP MOVS beyond the end", 6, va + 0x101000);
+	ok(trap.gpr[RCX] == 1 && trap.gpr[RSI] == va + 1 && *(volatile u8 *)phys(y + 0xfff) == 1,
+	   "... has moved one");
+	run_string(u_movs, va, va + 0x100000, 0);
+	ok(trap.vec == 3 && trap.gpr[RSI] == va && trap.gpr[RDI] == va + 0x100000, "REP MOVS of nothing");
+	for (unsigned i = 0; i < 16; i++)
+		((volatile u8 *)phys(x))[i] = (u8)i;
+	run_string(u_movs, va, va + 1, 15);
+	ok(trap.vec == 3 && ((volatile u8 *)phys(x))[15] == 0, "REP MOVS within a page repeats its pattern");
+	*pte &= ~PTE_W;
+	invlpg(va);
+	run_string(u_movs, va + 0x100000, va, 4);
+	expect_pf("REP MOVS to a page that has become read-only", 7, va);
+}
+
 void test_main(void)
 {
 	not_canonical();
@@ -407,4 +464,5 @@ void test_main(void)
 	modes();
 	shadows();
 	user_stack();
+	strings();
 }

@@ -216,6 +216,7 @@ enum soft_disable {
 	SOFT_NO_FORWARD = 1u << 0,     /* forward exits poll like all others */
 	SOFT_NO_JUMP2 = 1u << 2,       /* no second look into the jump cache */
 	SOFT_NO_GROUPS = 1u << 1,      /* each access is checked by itself */
+	SOFT_NO_STRINGS = 1u << 4,     /* REP MOVS and REP STOS are done in C */
 	SOFT_NO_STACK = 1u << 3,       /* the user's stack has no TLB entry of its own */
 	SOFT_NO_LINKS = 1u << 16,      /* exits are never linked to blocks */
 	SOFT_NO_PAGE_JUMPS = 1u << 17, /* INVLPG of a user page empties the jump cache */

@@ -28,6 +28,7 @@ static const struct {
 	{ "groups", SOFT_NO_GROUPS },
 	{ "jump2", SOFT_NO_JUMP2 },
 	{ "stack", SOFT_NO_STACK },
+	{ "strings", SOFT_NO_STRINGS },
 	{ "links", SOFT_NO_LINKS },
 	{ "page-jumps", SOFT_NO_PAGE_JUMPS },
 	{ "regions", SOFT_NO_REGIONS },

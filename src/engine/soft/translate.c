@@ -367,6 +367,11 @@ static void emit_insn(struct xlat *x)
 	case CLASS_LEAVE: emit_leave_insn(x); break;
 	case CLASS_INLINE: emit_inline(x); break;
 	case CLASS_STRING:
+		if (string_is_fast(x, x->in))
+			emit_string(x);
+		else
+			emit_sysop(x);
+		break;
 	case CLASS_SYSOP: emit_sysop(x); break;
 	}
 }

@@ -8,6 +8,7 @@
  *   translate_group.c    one check for several accesses off the same register
  *   translate_copy.c     copying an ordinary instruction with its operand redirected
  *   translate_flow.c     jumps, calls, returns, exits, the stack
+ *   translate_string.c   REP MOVS and REP STOS within pages
  *   translate_inline.c   CLI, STI, PUSHF, SWAPGS, STAC, CLAC without leaving translated code
  *   translate_flags.c    keeping the guest's flags through code that clobbers them
  */
@@ -117,7 +118,7 @@ struct group {
 /* An operand's explicit memory access, and that to the stack of PUSH, CALL... */
 enum { ACCESS_OPERAND, ACCESS_STACK, ACCESSES };
 
-#define GROUPS_MAX (STACK_GROUP - 1) /* all numbers fit struct desc.group */
+#define GROUPS_MAX (TARGET_GROUP - 1) /* all numbers fit struct desc.group */
 
 struct translator {
 	struct soft_engine *engine;
@@ -254,6 +255,11 @@ bool insn_can_inline(const struct xlat *x, const struct insn *in);
 void emit_inline(struct xlat *x);
 /* Pushes the value in vcpu.spill[0]. */
 void emit_push_spilled(struct xlat *x, unsigned size);
+
+/* translate_string.c */
+/* Can it be done without C, mostly? */
+bool string_is_fast(const struct xlat *x, const struct insn *in);
+void emit_string(struct xlat *x);
 
 /* translate_flow.c */
 void emit_jcc(struct xlat *x);

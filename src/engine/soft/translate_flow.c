@@ -74,11 +74,10 @@ static void emit_jump_cache(struct xlat *x, int32_t undo)
 		emit_leave(x, DESC_JUMP, 0)->jump.undo = undo;
 		return;
 	}
-	e8(o, 0x45); /* imul r10d, r11d, JC_MULT */
-	e8(o, 0x69);
+	e8(o, 0x45); /* movzx r10d, r11w: jc_index() */
+	e8(o, 0x0f);
+	e8(o, 0xb7);
 	e8(o, 0xd3);
-	e32(o, JC_MULT);
-	emit_shift32(o, 5, SCRATCH1, JC_SHIFT);
 	emit_gs_index8(o, true, 0x3b, SCRATCH0, SCRATCH1, base + (uint32_t)offsetof(struct jump_cache, tag));
 	e8(o, 0x0f); /* jne miss */
 	e8(o, 0x85);
@@ -557,6 +556,14 @@ void emit_call(struct xlat *x)
 	emit_exit(x, branch_target(x), x->in->live_exit);
 }
 
+/* R9 = @reg for as long as the push takes, also if that goes by way of C. */
+static void emit_hold_target(struct xlat *x, unsigned reg)
+{
+	emit_mov(x->o, SCRATCH2, reg);
+	emit_store(x->o, SCRATCH2, VOFF(group_addend[TARGET_GROUP]));
+	x->r9_group = TARGET_GROUP;
+}
+
 /* JMP and CALL through a register or memory */
 void emit_jump_indirect_insn(struct xlat *x)
 {
@@ -573,21 +580,21 @@ void emit_jump_indirect_insn(struct xlat *x)
 		emit_access(x, size, ACCESS_READ);
 		emit_load_target(x, size, &at_r11);
 		if (call) {
-			emit_store(o, SCRATCH0, VOFF(spill[0]));
+			emit_hold_target(x, SCRATCH0);
 			spilled = true;
 		}
 	} else {
 		unsigned reg = gpr_number(op->reg.value);
 
 		if (call && reg == REG_RSP) {
-			emit_store(o, REG_RSP, VOFF(spill[0]));
+			emit_hold_target(x, REG_RSP);
 			spilled = true;
 		}
 	}
 	if (call)
 		emit_push_return(x, size);
 	if (spilled) {
-		emit_load(o, SCRATCH0, VOFF(spill[0]));
+		emit_mov(o, SCRATCH0, SCRATCH2);
 	} else if (op->type == ZYDIS_OPERAND_TYPE_REGISTER) {
 		unsigned reg = gpr_number(op->reg.value);
 

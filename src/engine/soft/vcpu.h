@@ -18,10 +18,7 @@
  * code; one per view. Valid only for the mode word in jc_mode[view]. What has
  * been pushed out of its slot, jc_index(), lies in the neighbour, slot ^ 1.
  */
-#define JC_BITS  15
-#define JC_SIZE  (1u << JC_BITS)
-#define JC_MULT  0x9e3779b1u
-#define JC_SHIFT (32 - JC_BITS)
+#define JC_SIZE 65536u
 
 struct jump_cache {
 	uint64_t tag[JC_SIZE];  /* linear address; JC_NONE: empty */
@@ -32,9 +29,10 @@ struct jump_cache {
 #define JC_FORGET_MAX 128
 #define JC_NONE       0x8000000000000001ull /* not canonical */
 
+/* What MOVZX does: a mispredicted jump waits for it. */
 static inline uint32_t jc_index(uint64_t lin)
 {
-	return ((uint32_t)lin * JC_MULT) >> JC_SHIFT;
+	return (uint16_t)lin;
 }
 
 /*
@@ -105,6 +103,7 @@ struct pending_store {
  * on the guest's CPU.
  */
 #define STACK_GROUP   15
+#define TARGET_GROUP  14 /* not a group: R9 holds where an indirect call goes to, while it pushes */
 #define STACK_ENTRIES 8
 #define STACK_NONE    0x8000000000000000ull
 
