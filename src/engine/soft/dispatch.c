@@ -24,6 +24,8 @@ void jc_flush(struct soft_vcpu *v, enum tlb_view view)
 {
 	struct jump_cache *jc = &v->jc[view];
 
+	if (!v->jc_log_count[view])
+		return;
 	if (v->jc_log_count[view] > JC_LOG_SIZE) {
 		for (unsigned i = 0; i < JC_SIZE; i++)
 			jc->tag[i] = jc_none(i);
@@ -31,8 +33,15 @@ void jc_flush(struct soft_vcpu *v, enum tlb_view view)
 		for (unsigned i = 0; i < v->jc_log_count[view]; i++)
 			jc->tag[v->jc_log[view][i]] = jc_none(v->jc_log[view][i]);
 	}
+	for (unsigned i = 0; i < (1u << JC_PAGE_BITS) / 64; i++)
+		v->jc_pages[view][i] = 0;
 	v->jc_log_count[view] = 0;
 	v->jc_nonglobal[view] = false;
+}
+
+static unsigned jc_page_bit(uint64_t lin)
+{
+	return (uint32_t)((lin >> PAGE_SHIFT) * 0x9e3779b1u) >> (32 - JC_PAGE_BITS);
 }
 
 void jc_forget_code(struct soft_vcpu *v, uint32_t from, uint32_t to)
@@ -50,25 +59,42 @@ void jc_forget_code(struct soft_vcpu *v, uint32_t from, uint32_t to)
 	}
 }
 
+/* An instruction that begins in the last bytes of a page may reach into the next. */
+#define INSN_REACH 14
+
+static void jc_note_page(struct soft_vcpu *v, enum tlb_view view, uint64_t lin)
+{
+	unsigned bit = jc_page_bit(lin);
+
+	v->jc_pages[view][bit / 64] |= 1ull << (bit % 64);
+}
+
 void jc_forget_page(struct soft_vcpu *v, uint64_t page)
 {
+	unsigned bit = jc_page_bit(page);
+
 	for (unsigned view = 0; view < VIEW_COUNT; view++) {
 		struct jump_cache *jc = &v->jc[view];
+		uint32_t kept = 0;
+		bool whole;
 
-		if (!v->jc_nonglobal[view])
+		if (!v->jc_nonglobal[view] || !(v->jc_pages[view][bit / 64] >> (bit % 64) & 1))
 			continue;
-		/* To look through many costs more than to fill them in again. */
-		if (v->jc_log_count[view] > JC_FORGET_MAX) {
-			jc_flush(v, (enum tlb_view)view);
-			continue;
-		}
-		for (unsigned n = 0; n < v->jc_log_count[view]; n++) {
-			unsigned i = v->jc_log[view][n];
+		v->stats.jc_forgets++;
+		/* All pages of this bit, so that the bit goes as well. */
+		whole = v->jc_log_count[view] > JC_LOG_SIZE;
+		for (unsigned n = 0; n < (whole ? JC_SIZE : v->jc_log_count[view]); n++) {
+			uint16_t i = whole ? (uint16_t)n : v->jc_log[view][n];
+			uint64_t tag = jc->tag[i];
 
-			/* Also what begins before the page and reaches into it. */
-			if (jc->tag[i] - (page - 14) < PAGE_SIZE + 14)
+			if (jc_page_bit(tag) == bit || jc_page_bit(tag + INSN_REACH) == bit)
 				jc->tag[i] = jc_none(i);
+			else if (!whole)
+				v->jc_log[view][kept++] = i;
 		}
+		if (!whole)
+			v->jc_log_count[view] = kept;
+		v->jc_pages[view][bit / 64] &= ~(1ull << (bit % 64));
 	}
 }
 
@@ -110,6 +136,8 @@ static void jc_insert(struct soft_vcpu *v, enum tlb_view view, uint64_t lin, uin
 	if (jc->tag[i] != jc_none(i) && jc->tag[i] != lin)
 		jc_put(v, view, i ^ 1, jc->tag[i], jc->host[i]);
 	jc_put(v, view, i, lin, host);
+	jc_note_page(v, view, lin);
+	jc_note_page(v, view, lin + INSN_REACH);
 	if (!global)
 		v->jc_nonglobal[view] = true;
 }

@@ -243,8 +243,9 @@ static void soft_print_stats(struct engine *engine, FILE *out)
 		s->interrupts, s->faults, s->host_faults, s->halts, s->mmio, s->smc_writes, s->dma_writes);
 	fprintf(out,
 		"lguest: soft engine: TLB flushes %" PRIu64 " (global) %" PRIu64 " (CR3) %" PRIu64
-		" (INVLPG), moves of the user stack's entry %" PRIu64 "\n",
-		s->flush_all, s->flush_nonglobal, s->invlpg, s->stack_moves);
+		" (INVLPG, %" PRIu64 " of pages with jumps into them), moves of the user stack's entry %" PRIu64
+		"\n",
+		s->flush_all, s->flush_nonglobal, s->invlpg, s->jc_forgets, s->stack_moves);
 }
 
 static void soft_destroy(struct engine *engine)

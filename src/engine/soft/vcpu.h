@@ -25,8 +25,7 @@ struct jump_cache {
 	uint64_t host[JC_SIZE]; /* its host code */
 };
 #define JC_LOG_SIZE 8192
-/* INVLPG forgets the jumps into one page as long as no more than these are to be looked at. */
-#define JC_FORGET_MAX 128
+#define JC_PAGE_BITS  15
 #define JC_NONE       0x8000000000000001ull /* not canonical */
 
 /* What MOVZX does: a mispredicted jump waits for it. */
@@ -124,7 +123,7 @@ struct soft_stats {
 	uint64_t exits[EXIT_KINDS]; /* by enum desc_kind */
 	uint64_t dispatches, tlb_misses, bounces, smc_writes, dma_writes;
 	uint64_t sysops, interrupts, faults, polls, links, halts, mmio, host_faults;
-	uint64_t flush_all, flush_nonglobal, invlpg;
+	uint64_t flush_all, flush_nonglobal, invlpg, jc_forgets;
 	uint64_t stack_moves; /* counted by translated code */
 };
 
@@ -164,6 +163,8 @@ struct soft_vcpu {
 	bool jc_nonglobal[VIEW_COUNT];
 	uint32_t jc_log_count[VIEW_COUNT];
 	uint16_t jc_log[VIEW_COUNT][JC_LOG_SIZE];
+	/* Pages (hashed) that a jump cache has, or had, entries for; all clear when the log is empty. */
+	uint64_t jc_pages[VIEW_COUNT][(1u << JC_PAGE_BITS) / 64];
 	uint32_t itlb_generation;
 	struct itlb_entry itlb[ITLB_SIZE];
 	struct tlb_log log_global, log_local;
