@@ -84,8 +84,8 @@ static inline void *guest_range(const struct guest_memory *mem, uint64_t addr, u
 /*
  * A device has written [@host, @host + @len), which came from guest_range().
  * To be called after the bytes are in place and before the guest is told
- * (used ring, interrupt): translated code made from the old bytes never runs
- * after that. Any thread.
+ * (used ring, interrupt): translated code made from the old bytes does not run
+ * after the guest's next serializing instruction or jump back. Any thread.
  */
 void guest_wrote(const struct guest_memory *mem, const void *host, uint64_t len);
 

@@ -55,9 +55,9 @@ static inline bool rnd_pct(struct rng *r, unsigned percent)
 #define VA_CODE    0x20000000ull     /* code; fresh addresses for each case */
 #define VA_SMC     0x345620000000ull /* the same memory again, writable: for code that changes itself */
 #define CODE_PAGES 2048u
-#define VA_DATA    0x30000000ull     /* five pages, see layout.c; nothing before and behind */
-#define VA_HIGH    0x123430000000ull /* two pages, the same low 32 bits as VA_DATA */
-#define VA_STACK   0x40000000ull     /* two pages; nothing before and behind */
+#define VA_DATA    0x30000000ull /* five pages, see layout.c; nothing before and behind */
+#define VA_HIGH    0x130000000ull /* two pages, 4 GiB behind VA_DATA: who drops bits of an address ends there */
+#define VA_STACK   0x40000000ull /* two pages; nothing before and behind */
 
 #define DATA_PAGES 9u
 #define DATA_WORDS (DATA_PAGES * 512u)

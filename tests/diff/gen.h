@@ -38,6 +38,7 @@ struct generator {
 	bool last;         /* the last instruction: faults are welcome */
 	uint32_t labels;   /* instructions that may be jumped to */
 	unsigned base[2];  /* family group: the registers that memory is accessed off */
+	int32_t away[2];   /* ... how far they have been moved from there */
 	bool own_code;     /* ... base[0] points at the case itself */
 	unsigned nfixups;
 	struct fixup fixup[MAX_FIXUPS];

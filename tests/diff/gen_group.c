@@ -29,6 +29,7 @@ static void choose_bases(struct generator *g)
 	for (unsigned i = 0; i < 2; i++) {
 		unsigned reg = rnd_pct(r, 25) ? REG_SP_NUM : gen_reg(g);
 
+		g->away[i] = 0;
 		g->base[i] = reg;
 		if ((g->assigned >> reg & 1) && (reg != REG_SP_NUM || rnd_pct(r, 60)))
 			continue;
@@ -43,10 +44,11 @@ static void choose_bases(struct generator *g)
 		g->c->regs[g->base[0]] = VA_SMC + code_offset(g->c) + rnd_n(r, 64);
 }
 
-/* [prefix] REX [0F] opcode ModRM [SIB] disp8, with @imm more bytes */
+/* [prefix] REX [0F] opcode ModRM [SIB] disp8 or disp32, with @imm more bytes */
 static void emit_op(struct generator *g, unsigned prefix, bool w, unsigned op, unsigned reg, unsigned base,
 		    int disp, unsigned imm, uint32_t written)
 {
+	bool wide = disp != (int8_t)disp;
 	uint8_t b[16];
 	unsigned n = 0;
 
@@ -56,10 +58,11 @@ static void emit_op(struct generator *g, unsigned prefix, bool w, unsigned op, u
 	if (op >= 0x100)
 		b[n++] = 0x0f;
 	b[n++] = (uint8_t)op;
-	b[n++] = (uint8_t)(0x40 | (reg & 7) << 3 | (base & 7));
+	b[n++] = (uint8_t)((wide ? 0x80 : 0x40) | (reg & 7) << 3 | (base & 7));
 	if ((base & 7) == 4)
 		b[n++] = 0x24;
-	b[n++] = (uint8_t)disp;
+	for (unsigned i = 0; i < (wide ? 4 : 1); i++)
+		b[n++] = (uint8_t)(disp >> (8 * i));
 	while (imm-- > 0)
 		b[n++] = (uint8_t)rnd(&g->r);
 	gen_emit(g, b, n, written);
@@ -113,7 +116,15 @@ static void change_base(struct generator *g, unsigned which)
 	uint8_t inc[] = { (uint8_t)(0x48 | base >> 3), 0xff, (uint8_t)(0xc0 | (base & 7)) };
 	unsigned copy;
 
-	switch (rnd_n(r, 5)) {
+	switch (rnd_n(r, 6)) {
+	case 5: /* far away: displacements of the accesses from here on are near the largest or smallest */
+		if (base != REG_SP_NUM && g->base[0] != g->base[1] && !g->away[which]) {
+			int32_t off = rnd_pct(r, 50) ? INT32_MIN + 256 : INT32_MAX - 255;
+
+			emit_op(g, 0, true, 0x8d, base, base, off, 0, 1u << base);
+			g->away[which] = off;
+		}
+		break;
 	case 0:
 		add[2] |= (uint8_t)(rnd_n(r, 2) * 0x28); /* ADD or SUB */
 		gen_emit(g, add, sizeof(add), 1u << base);
@@ -195,6 +206,6 @@ void gen_group(struct generator *g)
 			break;
 		}
 		/* fall through */
-	default: access_memory(g, g->base[which], disp); break;
+	default: access_memory(g, g->base[which], disp - g->away[which]); break;
 	}
 }

@@ -97,12 +97,17 @@ static void draft_insn(struct generator *g, struct draft *d, enum opcode_space s
 {
 	static const uint8_t mandatory[4] = { 0, 0x66, 0xf3, 0xf2 };
 	static const uint8_t segs[6] = { 0x64, 0x65, 0x64, 0x65, 0x36, 0x3e };
+	static const uint8_t again[] = { 0x66, 0xf2, 0xf3, 0xf2, 0xf3, 0x2e, 0x3e };
 	struct rng *r = &g->r;
 	bool simd = classes & (1u << CLASS_SSE | 1u << CLASS_MMX | 1u << CLASS_ABSENT);
 	bool vex = space == SPACE_VEX || space == SPACE_EVEX;
 	uint8_t op;
 
 	*d = (struct draft){ .rex_at = -1, .vex_at = -1 };
+	/* The same prefix several times, or two of a kind: the last one counts, if it does. */
+	if (!vex && rnd_pct(r, 3))
+		for (unsigned n = 2 + rnd_n(r, 7); n; n--)
+			put(d, again[rnd_n(r, sizeof(again))]);
 	if (rnd_pct(r, 7))
 		put(d, segs[rnd_n(r, 6)]);
 	if (rnd_pct(r, 4))
@@ -242,6 +247,22 @@ static bool is_free(const struct generator *g, int reg)
 	return !((g->assigned | g->dirty) >> reg & 1);
 }
 
+static int32_t edge_displacement(struct generator *g)
+{
+	int32_t n = (int32_t)rnd_n(&g->r, rnd_pct(&g->r, 50) ? 32 : 2048);
+
+	return rnd_pct(&g->r, 50) ? INT32_MIN + n : INT32_MAX - n;
+}
+
+/* Close to an end of some address space: sums of addresses wrap there, or are sign-extended. */
+static uint64_t edge_address(struct generator *g)
+{
+	static const uint64_t edge[] = { 0,          1ull << 31,    1ull << 32,   1ull << 47, -(1ull << 47),
+					 1ull << 63, -(1ull << 31), -(1ull << 32) };
+
+	return edge[rnd_n(&g->r, sizeof(edge) / sizeof(*edge))] + rnd_n(&g->r, 4096) - 2048;
+}
+
 /* Chooses base, index, scale and displacement that lead to @want. */
 static bool solve(struct generator *g, struct addr *a, uint64_t want, unsigned width, bool ext)
 {
@@ -275,7 +296,9 @@ static bool solve(struct generator *g, struct addr *a, uint64_t want, unsigned w
 	if (a->mod == 1)
 		a->disp = (int8_t)rnd(r);
 	else if (a->mod == 2 || a->base < 0)
-		a->disp = rnd_pct(r, 50) ? (int32_t)rnd(r) : (int32_t)rnd_n(r, 65536) - 32768;
+		a->disp = rnd_pct(r, 15)   ? edge_displacement(g)
+			  : rnd_pct(r, 50) ? (int32_t)rnd(r)
+					   : (int32_t)rnd_n(r, 65536) - 32768;
 
 	if (a->base >= 0 && is_free(g, a->base)) {
 		uint64_t idx = 0;
@@ -290,7 +313,8 @@ static bool solve(struct generator *g, struct addr *a, uint64_t want, unsigned w
 		}
 		if (a->index >= 0) {
 			if (is_free(g, a->index))
-				assign(g, (unsigned)a->index, rnd_word(r), 64);
+				assign(g, (unsigned)a->index, rnd_pct(r, 25) ? edge_address(g) : rnd_word(r),
+				       64);
 			idx = g->c->regs[a->index] << a->scale;
 		}
 		assign(g, (unsigned)a->base, want - idx - (uint64_t)(int64_t)a->disp, width);

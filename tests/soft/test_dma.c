@@ -87,11 +87,51 @@ __asm__(".section .rodata\n"
 	"	loop	1b\n"
 	"	out	%al, $0x52\n"
 	"guest_bell_end:\n"
+	/* The descriptor that MOV SS loads is the device's, which changes this code and interrupts. */
+	"guest_shadow:\n"
+	"	mov	$200, %ebx\n"
+	"	mov	$0x10, %eax\n"
+	"	sti\n"
+	"1:	mov	%eax, %ss\n"
+	"guest_shadow_1:\n"
+	"	nop\n"
+	"	dec	%ebx\n"
+	"	jnz	1b\n"
+	"	out	%al, $0x52\n"
+	"guest_shadow_irq:\n"
+	"	incl	0x8000\n"
+	"	cmpl	$0x1000 + guest_shadow_1 - guest_shadow, (%esp)\n"
+	"	jne	1f\n"
+	"	incl	0x8004\n"
+	"1:	iret\n"
+	"guest_shadow_end:\n"
+	/* Status of a device that has just changed what comes behind the next jump. */
+	"guest_status:\n"
+	"	mov	$200, %ecx\n"
+	"1:	mov	0xd0000008, %ebx\n"
+	"	jmp	2f\n"
+	"	.balign	64\n"
+	"2:	nop\n"
+	"guest_status_1:\n"
+	"	mov	$0, %edx\n"
+	"	mov	%edx, 0x800c\n"
+	"	mov	%ebx, %eax\n"
+	"	out	%al, $0x51\n"
+	"	loop	1b\n"
+	"	out	%al, $0x52\n"
+	"guest_status_end:\n"
 	".code64\n"
 	".text\n");
 /* clang-format on */
 extern const uint8_t guest_poll[], guest_poll_end[];
 extern const uint8_t guest_bell[], guest_bell_1[], guest_bell_2[], guest_bell_end[];
+
+extern const uint8_t guest_shadow[], guest_shadow_1[], guest_shadow_irq[], guest_shadow_end[];
+extern const uint8_t guest_status[], guest_status_1[], guest_status_end[];
+
+#define GDT_DEVICE 0xd0001000u
+#define IDT        0x9000u
+#define SHADOW_IRQ 32
 
 struct test {
 	struct guest_memory mem;
@@ -99,6 +139,7 @@ struct test {
 	struct engine *engine;
 	struct vcpu *vcpu;
 	_Atomic bool stop;
+	bool irq;
 	uint32_t round, wrong;
 	unsigned seed;
 };
@@ -119,7 +160,22 @@ static void dma_immediate(struct test *t, uint32_t addr, uint32_t value)
 
 static uint64_t mmio_read(void *o, unsigned cpu, uint64_t addr, unsigned size)
 {
-	return ~0ull;
+	struct test *t = o;
+
+	if (addr == DOORBELL + 8) {
+		uint32_t value = (uint32_t)(++t->seed & 0xff);
+
+		dma_immediate(t, CODE + (uint32_t)(guest_status_1 - guest_status), value * 5);
+		return value;
+	}
+	if (addr == GDT_DEVICE + 8)
+		return 0x00cf9b000000ffffull;
+	if (addr != GDT_DEVICE + 0x10)
+		return ~0ull;
+	guest_wrote(&t->mem, guest_range(&t->mem, CODE, 64), 64);
+	t->irq = true;
+	t->engine->vcpu_kick(t->vcpu);
+	return 0x00cf93000000ffffull;
 }
 
 static void mmio_write(void *o, unsigned cpu, uint64_t addr, unsigned size, uint64_t val)
@@ -185,12 +241,16 @@ static enum vcpu_service service(void *o, unsigned cpu)
 
 static bool interrupt_pending(void *o, unsigned cpu)
 {
-	return false;
+	return ((struct test *)o)->irq;
 }
 
 static int interrupt_accept(void *o, unsigned cpu)
 {
-	return -1;
+	struct test *t = o;
+	int vector = t->irq ? SHADOW_IRQ : -1;
+
+	t->irq = false;
+	return vector;
 }
 
 static void halt(void *o, unsigned cpu)
@@ -236,6 +296,8 @@ static void start(struct test *t, const uint8_t *code, const uint8_t *end)
 	for (unsigned i = 0; i < SEG_COUNT; i++)
 		s->seg[i] = (struct x86_seg){ .sel = 0x10, .limit = ~0u, .attr = 0xc093 };
 	s->seg[SEG_CS] = (struct x86_seg){ .sel = 0x08, .limit = ~0u, .attr = 0xc09b };
+	s->gdtr = (struct x86_dtr){ .base = GDT_DEVICE, .limit = 0xff };
+	s->idtr = (struct x86_dtr){ .base = IDT, .limit = 0x7ff };
 	t->engine->vcpu_set_state(t->vcpu, s);
 	free(s);
 }
@@ -372,11 +434,44 @@ static void test_doorbell(void **state)
 	free(t);
 }
 
+/* MOV SS keeps interrupts away from the next instruction, also when its block has changed meanwhile. */
+static void test_shadow(void **state)
+{
+	struct test *t = calloc(1, sizeof(*t));
+	uint32_t handler = CODE + (uint32_t)(guest_shadow_irq - guest_shadow);
+
+	assert_int_equal(guest_memory_create(&t->mem, RAM_SIZE), 0);
+	*word(t, IDT + SHADOW_IRQ * 8) = 0x08u << 16 | (handler & 0xffff);
+	*word(t, IDT + SHADOW_IRQ * 8 + 4) = (handler & 0xffff0000) | 0x8e00;
+	start(t, guest_shadow, guest_shadow_end);
+	run(t);
+	assert_int_equal(*word(t, MAILBOX), 200);
+	assert_int_equal(*word(t, MAILBOX + 4), 0);
+	end(t);
+	guest_memory_destroy(&t->mem);
+	free(t);
+}
+
+/* What a device has written before it lets its status be read runs behind the next jump. */
+static void test_status(void **state)
+{
+	struct test *t = calloc(1, sizeof(*t));
+
+	assert_int_equal(guest_memory_create(&t->mem, RAM_SIZE), 0);
+	start(t, guest_status, guest_status_end);
+	run(t);
+	assert_int_equal(t->round, 200);
+	assert_int_equal(t->wrong, 0);
+	end(t);
+	guest_memory_destroy(&t->mem);
+	free(t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_doorbell),
-		cmocka_unit_test(test_other_thread),
+		cmocka_unit_test(test_doorbell), cmocka_unit_test(test_shadow),
+		cmocka_unit_test(test_status),   cmocka_unit_test(test_other_thread),
 		cmocka_unit_test(test_overflow),
 	};
 

@@ -598,6 +598,13 @@ static enum after access_slow(struct soft_vcpu *v, const struct block *b, const 
 			return address_fault_at(v, b, d);
 		if (soft_read(c, lin, v->bounce_area + (lin & 63), size, MEM_READ))
 			return address_fault_at(v, b, d);
+		/*
+		 * A device's status, and the device has written to memory before.
+		 * What follows in this very block may still be old, as it may
+		 * on a CPU that has fetched it (SDM vol. 3, 8.1.3).
+		 */
+		if (dma_pending(e))
+			dma_drain(v);
 		if (d->access.write == ACCESS_READ)
 			return RESUME;
 	} else if (soft_probe(c, lin, size, MEM_WRITE)) {
@@ -609,7 +616,7 @@ trampoline:
 	if (!store_trampoline(v, d, pc)) {
 		/* No room: start the instruction again in an empty region, as if nothing had been. */
 		c->s.rip = block_rip(v, b, d->off);
-		c->s.int_shadow |= v->shadow_step;
+		c->s.int_shadow = true; /* it may have been in one; if not, no harm is done */
 		v->faulted = true;
 		e->region_wanted = true;
 		return DISPATCH;
@@ -650,10 +657,22 @@ static enum after access_stored(struct soft_vcpu *v, const struct block *b, cons
 
 /* ---- everything else ---- */
 
+/* Does @op keep interrupts away from the next instruction? @iflag: as it was before. */
+static bool opens_shadow(const struct soft_cpu *c, const struct sysop *op, bool iflag)
+{
+	switch (op->id) {
+	case SYSOP_STI: return !iflag && c->iflag;
+	case SYSOP_MOV_TO_SREG:
+	case SYSOP_POP_SREG: return op->reg == SEG_SS;
+	default: return false;
+	}
+}
+
 static enum after run_sysop(struct soft_vcpu *v, const struct block *b, const struct desc *d, uint64_t *pc)
 {
 	struct soft_cpu *c = &v->c;
 	const struct sysop *op = desc_sysop(d);
+	bool iflag = c->iflag;
 	enum soft_next next;
 
 	c->s.rip = block_rip(v, b, d->off);
@@ -679,6 +698,9 @@ static enum after run_sysop(struct soft_vcpu *v, const struct block *b, const st
 	switch (next) {
 	case NEXT_CONTINUE:
 		if (v->current_stale) {
+			/* The next instruction would have been in this block, and nothing before it. */
+			if (d->kind == DESC_SYSOP && opens_shadow(c, op, iflag))
+				c->s.int_shadow = true;
 			c->s.rip = c->next_rip;
 			return DISPATCH;
 		}

@@ -118,6 +118,13 @@ struct group {
 /* An operand's explicit memory access, and that to the stack of PUSH, CALL... */
 enum { ACCESS_OPERAND, ACCESS_STACK, ACCESSES };
 
+/* Which registers an instruction writes that are not among its visible operands. */
+struct hidden_registers {
+	uint32_t key; /* 0: empty */
+	uint16_t regs;
+};
+#define HIDDEN_BITS 8
+
 #define GROUPS_MAX (TARGET_GROUP - 1) /* all numbers fit struct desc.group */
 
 struct translator {
@@ -128,6 +135,7 @@ struct translator {
 	struct insn peek_insn;
 	uint8_t sysop_entry[ZYDIS_MNEMONIC_MAX_VALUE + 1];   /* index + 1 in the table of system operations */
 	uint8_t hidden_memory[ZYDIS_MNEMONIC_MAX_VALUE + 1]; /* enum hidden, by mnemonic */
+	struct hidden_registers hidden_registers[1u << HIDDEN_BITS];
 	struct peek peeks[PEEK_SIZE];
 	struct access_plan plan[BLOCK_MAX_INSNS][ACCESSES];
 	struct group groups[STACK_GROUP + 1];

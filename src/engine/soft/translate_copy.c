@@ -107,6 +107,11 @@ static bool is_idle_rex(const struct xlat *x, const uint8_t *b)
 	       (is_segment_prefix(b[1]) || is_other_prefix(b[1]) || b[1] == 0x67 || (b[1] & 0xf0) == 0x40);
 }
 
+static bool is_prefix(const struct xlat *x, const uint8_t *b)
+{
+	return is_segment_prefix(*b) || is_other_prefix(*b) || *b == 0x67 || is_idle_rex(x, b);
+}
+
 enum size_prefix { SIZE_AS_IS, SIZE_WITHOUT_66, SIZE_WITH_66 };
 
 /* In 16-bit code 66 means 32 bits, and no 66 means 16: the other way round than where the copy runs. */
@@ -210,7 +215,7 @@ static void emit_redirected(struct xlat *x, const struct address *a, const uint8
 	unsigned tail = modrm_at + 1 + zi->raw.disp.size / 8;
 	unsigned reg = (modrm >> 3) & 7;
 	enum size_prefix size = size_prefix(x);
-	unsigned i = 0;
+	unsigned i = 0, end = 0;
 
 	if (zi->address_width != 16 && (modrm & 7) == 4)
 		tail++; /* SIB */
@@ -221,13 +226,17 @@ static void emit_redirected(struct xlat *x, const struct address *a, const uint8
 
 	if (size == SIZE_WITH_66)
 		e8(o, 0x66);
-	while (i < modrm_at &&
-	       (is_segment_prefix(b[i]) || is_other_prefix(b[i]) || b[i] == 0x67 || is_idle_rex(x, b + i))) {
-		/* Once each, or an instruction full of them would grow beyond 15 bytes by its REX. */
-		if (is_other_prefix(b[i]) && (b[i] != 0x66 || size == SIZE_AS_IS) && !memchr(b, b[i], i))
+	while (is_prefix(x, b + end))
+		end++;
+	/*
+	 * Once each, or an instruction full of them would grow beyond 15 bytes by
+	 * its REX: the last, for of F2 and F3 the last says what the instruction is,
+	 * and so how much memory it accesses.
+	 */
+	for (; i < end; i++)
+		if (is_other_prefix(b[i]) && (b[i] != 0x66 || size == SIZE_AS_IS) &&
+		    !memchr(b + i + 1, b[i], end - i - 1))
 			e8(o, b[i]);
-		i++;
-	}
 	if (zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX) {
 		/* To the three-byte form, which has B. */
 		unsigned r_inv, mmmmm, w, vvvv_inv, lpp;

@@ -118,19 +118,46 @@ static bool is_gpr64(const ZydisDecodedOperand *op)
 	       ZydisRegisterGetClass(op->reg.value) == ZYDIS_REGCLASS_GPR64;
 }
 
+static bool writes_gpr(const ZydisDecodedOperand *op)
+{
+	ZydisRegisterClass cl;
+
+	if (op->type != ZYDIS_OPERAND_TYPE_REGISTER || !(op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
+		return false;
+	cl = ZydisRegisterGetClass(op->reg.value);
+	return cl == ZYDIS_REGCLASS_GPR8 || cl == ZYDIS_REGCLASS_GPR16 || cl == ZYDIS_REGCLASS_GPR32 ||
+	       cl == ZYDIS_REGCLASS_GPR64;
+}
+
 static void forget_written(struct values *v, const ZydisDecodedOperand *op, unsigned n)
 {
-	for (; n > 0; n--, op++) {
-		ZydisRegisterClass cl;
-
-		if (op->type != ZYDIS_OPERAND_TYPE_REGISTER ||
-		    !(op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
-			continue;
-		cl = ZydisRegisterGetClass(op->reg.value);
-		if (cl == ZYDIS_REGCLASS_GPR8 || cl == ZYDIS_REGCLASS_GPR16 || cl == ZYDIS_REGCLASS_GPR32 ||
-		    cl == ZYDIS_REGCLASS_GPR64)
+	for (; n > 0; n--, op++)
+		if (writes_gpr(op))
 			forget(v, gpr_number(op->reg.value));
-	}
+}
+
+/*
+ * The registers that an instruction writes without showing them, one bit each. Most
+ * have nothing but the flags there. Opcode, its map and ModRM.reg say which instruction
+ * it is, prefixes may make another mnemonic of it.
+ */
+static uint16_t hidden_registers(struct xlat *x, const struct insn *in)
+{
+	const ZydisDecodedInstruction *zi = &in->zi;
+	uint32_t key = 1u << 31 | (uint32_t)zi->mnemonic << 16 | (uint32_t)zi->opcode_map << 11 |
+		       (uint32_t)zi->opcode << 3 | zi->raw.modrm.reg;
+	struct hidden_registers *h = &x->t->hidden_registers[(key * 0x9e3779b1u) >> (32 - HIDDEN_BITS)];
+	ZydisDecodedOperand all[ZYDIS_MAX_OPERAND_COUNT];
+
+	if (h->key == key)
+		return h->regs;
+	if (!ZYAN_SUCCESS(ZydisDecoderDecodeOperands(x->decoder, &in->context, zi, all, zi->operand_count)))
+		return 0xffff;
+	*h = (struct hidden_registers){ .key = key };
+	for (unsigned i = zi->operand_count_visible; i < zi->operand_count; i++)
+		if (writes_gpr(&all[i]))
+			h->regs |= (uint16_t)(1u << gpr_number(all[i].reg.value));
+	return h->regs;
 }
 
 /* What a copied instruction does to registers. */
@@ -165,17 +192,12 @@ static void follow_copy(struct values *v, const struct insn *in)
 	default: break;
 	}
 	forget_written(v, in->ops, in->op_count);
-	/* The flags are the hidden operand of most; what others hide may be registers. */
-	if (zi->operand_count > zi->operand_count_visible + (zi->cpu_flags ? 1u : 0u)) {
-		ZydisDecodedOperand all[ZYDIS_MAX_OPERAND_COUNT];
+	if (zi->operand_count > zi->operand_count_visible) {
+		uint16_t regs = hidden_registers(v->x, in);
 
-		if (!ZYAN_SUCCESS(ZydisDecoderDecodeOperands(v->x->decoder, &in->context, zi, all,
-							     zi->operand_count))) {
-			forget_all(v);
-			return;
-		}
-		forget_written(v, all + zi->operand_count_visible,
-			       zi->operand_count - zi->operand_count_visible);
+		for (unsigned i = 0; i < 16; i++)
+			if (regs >> i & 1)
+				forget(v, i);
 	}
 }
 
@@ -219,8 +241,11 @@ static void plan_copy(struct values *v, unsigned i, const struct insn *in)
 {
 	const ZydisDecodedOperand *mem = insn_memory(in);
 
-	/* What reads flags restores them through R9. */
-	if (simple_operand(in, mem) && !(in->reads & FLAG_ARITH) &&
+	/*
+	 * What reads flags restores them through R9. The copy may have a REX and
+	 * a SIB, or one byte of VEX and a SIB, more than the original: 15 bytes at most.
+	 */
+	if (in->len <= 13 && simple_operand(in, mem) && !(in->reads & FLAG_ARITH) &&
 	    in->zi.mnemonic != ZYDIS_MNEMONIC_CLFLUSH && in->zi.mnemonic != ZYDIS_MNEMONIC_CLFLUSHOPT &&
 	    in->zi.mnemonic != ZYDIS_MNEMONIC_CLWB)
 		note_access(v, i, ACCESS_OPERAND, gpr_number(mem->mem.base),
@@ -309,8 +334,12 @@ void plan_groups(struct xlat *x)
 	    (x->engine->disable & SOFT_NO_GROUPS))
 		return;
 	forget_all(&v);
-	for (unsigned i = 0; i < x->n; i++)
+	for (unsigned i = 0; i < x->n; i++) {
+		/* A failing check leaves the block, and an interrupt shadow with it: none there. */
+		if (i && t->insns[i - 1].shadow)
+			break;
 		plan_insn(&v, i, &t->insns[i]);
+	}
 	stack = stack_group(x, v.count);
 	for (unsigned i = 0; i < x->n; i++) {
 		for (unsigned which = 0; which < ACCESSES; which++) {

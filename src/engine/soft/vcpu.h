@@ -24,9 +24,9 @@ struct jump_cache {
 	uint64_t tag[JC_SIZE];  /* linear address; JC_NONE: empty */
 	uint64_t host[JC_SIZE]; /* its host code */
 };
-#define JC_LOG_SIZE 8192
-#define JC_PAGE_BITS  15
-#define JC_NONE       0x8000000000000001ull /* not canonical */
+#define JC_LOG_SIZE  8192
+#define JC_PAGE_BITS 15
+#define JC_NONE      0x8000000000000001ull /* not canonical */
 
 /* What MOVZX does: a mispredicted jump waits for it. */
 static inline uint32_t jc_index(uint64_t lin)
