@@ -13,7 +13,7 @@
  * Whatever ends the guest calls machine_conclude(). The first one wins; all
  * vCPUs are told to stop and the event loop to return. Then, in this order:
  * vCPUs joined, output written out, devices reset (nobody touches guest memory
- * any more), engine destroyed; and, unless the guest starts again, PC, devices,
+ * any more), what is left of the loading given up, engine destroyed; and, unless the guest starts again, PC, devices,
  * console, memory, event loop.
  */
 #include "machine.h"
@@ -28,6 +28,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "boot/boot.h"
 #include "cpu/state.h"
 #include "engine/engine.h"
 #include "machine_internal.h"
@@ -70,6 +71,22 @@ static bool hurried(void *opaque)
 	return m->killed;
 }
 
+/* A part of the kernel or the initrd cannot be read. Any thread. */
+static void on_load_failed(void *opaque)
+{
+	machine_conclude(opaque, FAILED);
+}
+
+/* Nobody looks at guest memory any more. Why it failed is said here, when the terminal can be written on. */
+static void stop_loading(struct machine *m)
+{
+	char err[512];
+
+	if (!boot_load_stop(&m->memory, m->loading, err, sizeof(err)))
+		fprintf(stderr, "lguest: %s\n", err);
+	m->loading = NULL;
+}
+
 static enum outcome run_guest(struct machine *m)
 {
 	struct x86_state state;
@@ -77,9 +94,12 @@ static enum outcome run_guest(struct machine *m)
 
 	m->outcome = RUNNING;
 	if (!m->platform->load(m, &state) || !vcpus_create(m, &state)) {
+		stop_loading(m);
 		vcpus_destroy(m);
 		return FAILED;
 	}
+	if (m->loading)
+		boot_load_watch(m->loading, on_load_failed, m);
 	tty_make_raw(&m->tty);
 	m->platform->start(m);
 	if (!vcpus_start(m))
@@ -98,6 +118,7 @@ static enum outcome run_guest(struct machine *m)
 		console_finish(&m->console, hurried, m);
 	devices_reset(m);
 	tty_restore(&m->tty);
+	stop_loading(m);
 	if (m->outcome == TRIPLE_FAULT)
 		vcpus_report_triple_fault(m);
 	if (m->cfg->verbose) {

@@ -32,6 +32,7 @@
 #include "virtio/device.h"
 #include "virtio/lguestbus.h"
 
+struct boot_loading;
 struct engine;
 struct vcpu;
 struct x86_state;
@@ -85,7 +86,10 @@ struct machine_platform {
 	void (*destroy)(struct machine *m);
 	/* Becomes the transport of @dev. 0 or -errno. */
 	int (*plug)(struct machine *m, struct virtio_device *dev);
-	/* Puts kernel and all into memory, which is zero; *@state: how the CPU starts. */
+	/*
+	 * Puts kernel and all into memory, which is zero; *@state: how the CPU starts. May leave
+	 * m->loading behind, which goes on beside the guest.
+	 */
 	bool (*load)(struct machine *m, struct x86_state *state);
 	/* The vCPUs are about to run. */
 	void (*start)(struct machine *m);
@@ -101,6 +105,7 @@ struct machine {
 	const struct config *cfg;
 	uint64_t started; /* see engine_config; only for the first life of the guest */
 	struct guest_memory memory;
+	struct boot_loading *loading; /* or NULL */
 	struct cpuid_table cpuid;
 	struct engine *engine;
 	const struct machine_platform *platform;

@@ -289,9 +289,9 @@ static bool load(struct machine *m, struct x86_state *state)
 
 	if (getrandom(seed, sizeof(seed), 0) == sizeof(seed))
 		in.rng_seed = seed;
-	/* 0 when the memory is too small for tables; boot_load() says so better. */
+	/* 0 when the memory is too small for tables; boot_load_start() says so better. */
 	in.acpi_rsdp = acpi_build(&m->memory, m->vcpus);
-	if (boot_load(&m->memory, &in, state, err, sizeof(err)) == 0)
+	if (boot_load_start(&m->memory, &in, state, &m->loading, err, sizeof(err)) == 0)
 		return true;
 	fprintf(stderr, "lguest: %s\n", err);
 	return false;

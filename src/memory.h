@@ -15,6 +15,7 @@
 #define LGUEST_MEMORY_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -37,6 +38,22 @@ struct guest_memory_watch {
 	pthread_mutex_t lock; /* held around written() */
 };
 
+/*
+ * RAM that is still being filled while the guest runs already (boot/loading.c).
+ * Whoever is about to look at bytes or to change them waits for them first:
+ * guest_range() does it, for everybody who comes through it. An engine that
+ * keeps host addresses of pages asks before it takes one.
+ */
+struct guest_memory_loading {
+	atomic_bool busy; /* never again true once it is false */
+	/*
+	 * Returns when all that will be loaded into the pages of [@addr, @addr + @len), RAM, is there, or
+	 * never will be because loading failed (the machine knows). Any thread; ordinary C that may
+	 * read files and sleep, but takes no lock other than its own.
+	 */
+	void (*wait)(struct guest_memory_loading *loading, uint64_t addr, uint64_t len);
+};
+
 struct guest_memory {
 	int fd;        /* the memfd, owned; -1 on hosts without */
 	uint8_t *base; /* host address of offset 0, owned mapping */
@@ -44,6 +61,8 @@ struct guest_memory {
 	uint64_t low_size;
 	uint64_t high_size;
 	struct guest_memory_watch watch;
+	/* NULL: all is there. Does not change while a vCPU or a device is at work. */
+	struct guest_memory_loading *loading;
 };
 
 /*
@@ -63,13 +82,14 @@ void guest_memory_watch(struct guest_memory *mem, void (*written)(void *opaque, 
 /* Makes all of RAM zero again and gives its pages back to the host. */
 int guest_memory_clear(struct guest_memory *mem);
 
-/*
- * Host address of guest-physical [@addr, @addr + @len), or NULL when any byte
- * of it is not RAM. Never wraps; a range must not span the PCI hole. The
- * pointer lives as long as @mem. The guest may change the bytes at any
- * moment: copy first, then check the copy.
- */
-static inline void *guest_range(const struct guest_memory *mem, uint64_t addr, uint64_t len)
+/* Must somebody who wants RAM call loading->wait()? Acquires what was loaded when the answer is no. */
+static inline bool guest_loading(const struct guest_memory *mem)
+{
+	return mem->loading && atomic_load_explicit(&mem->loading->busy, memory_order_acquire);
+}
+
+/* The arithmetic of guest_range(), for those who have waited: fast C, which may not call wait() as it is. */
+static inline void *guest_range_loaded(const struct guest_memory *mem, uint64_t addr, uint64_t len)
 {
 	if (addr < mem->low_size)
 		return len <= mem->low_size - addr ? mem->base + addr : NULL;
@@ -79,6 +99,21 @@ static inline void *guest_range(const struct guest_memory *mem, uint64_t addr, u
 	if (addr >= mem->high_size || len > mem->high_size - addr)
 		return NULL;
 	return mem->base + mem->low_size + addr;
+}
+
+/*
+ * Host address of guest-physical [@addr, @addr + @len), or NULL when any byte
+ * of it is not RAM. Never wraps; a range must not span the PCI hole. The
+ * pointer lives as long as @mem. The guest may change the bytes at any
+ * moment: copy first, then check the copy.
+ */
+static inline void *guest_range(const struct guest_memory *mem, uint64_t addr, uint64_t len)
+{
+	void *host = guest_range_loaded(mem, addr, len);
+
+	if (host && guest_loading(mem))
+		mem->loading->wait(mem->loading, addr, len);
+	return host;
 }
 
 /*

@@ -90,6 +90,27 @@ struct boot_input {
 int boot_load(struct guest_memory *mem, const struct boot_input *in, struct x86_state *state, char *err,
 	      size_t errlen);
 
+/*
+ * The same for a guest that starts before it is loaded: all checks of headers and addresses are
+ * made and the boot structures written, the bytes of kernel and initrd follow, on a
+ * thread of their own and on whatever thread wants them first. Until then @mem->loading is set (memory.h), and who
+ * looks at guest memory honours it. The strings of @in must live until boot_load_stop().
+ */
+struct boot_loading;
+
+int boot_load_start(struct guest_memory *mem, const struct boot_input *in, struct x86_state *state,
+		    struct boot_loading **loading, char *err, size_t errlen);
+/*
+ * @failed will be called, once, when a part cannot be loaded: on any thread, before anybody sees
+ * memory that lacks it. Must not touch guest memory. Called at once if that has happened already.
+ */
+void boot_load_watch(struct boot_loading *loading, void (*failed)(void *opaque), void *opaque);
+/*
+ * When nobody looks at guest memory any more: ends what is left to do, frees @loading (may be NULL).
+ * False: a part could not be loaded, @err has the line as for boot_load().
+ */
+bool boot_load_stop(struct guest_memory *mem, struct boot_loading *loading, char *err, size_t errlen);
+
 /* Where a guest of the lguest platform starts. */
 struct boot_lguest {
 	uint32_t entry; /* guest-physical = virtual, at first */

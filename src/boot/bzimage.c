@@ -87,43 +87,24 @@ static bool has_payload(const struct setup_header *hdr)
 static int load_payload(struct boot_job *job, const struct boot_file *f, const struct bzimage *bz)
 {
 	const struct setup_header *hdr = &job->hdr;
-	struct boot_file elf = { .name = f->name, .fd = -1 };
-	size_t len = hdr->payload_length, size = 0;
-	uint8_t *packed, *unpacked = NULL;
+	struct boot_file *elf = boot_loading_file(job->loading, BOOT_PAYLOAD);
+	uint8_t magic[4] = { 0 };
 	int error;
 
-	if (hdr->payload_offset > bz->code_len || len > bz->code_len - hdr->payload_offset)
+	if (hdr->payload_offset > bz->code_len || hdr->payload_length > bz->code_len - hdr->payload_offset)
 		return boot_fail(
 			job, EINVAL,
 			"%s: truncated in the payload (its header asks for 0x%x bytes at 0x%x, there are 0x%llx)",
 			f->name, hdr->payload_length, hdr->payload_offset, (unsigned long long)bz->code_len);
-	packed = boot_buffer_new(len);
-	if (!packed)
-		return boot_fail(job, ENOMEM, "%s: out of memory", f->name);
-	error = boot_file_read(job, f, bz->code_off + hdr->payload_offset, packed, len, "payload");
+	error = boot_open_payload(job, f, bz->code_off + hdr->payload_offset, hdr->payload_length, elf);
+	if (!error && elf->size >= sizeof(magic))
+		error = boot_file_read(job, elf, 0, magic, sizeof(magic), "payload");
 	if (error)
-		goto out;
-
-	/* CONFIG_KERNEL_UNCOMPRESSED */
-	if (len >= 4 && !memcmp(packed, "\177ELF", 4)) {
-		elf.data = packed;
-		elf.size = len;
-	} else {
-		error = boot_decompress(job, f->name, packed, len, &unpacked, &size);
-		if (error)
-			goto out;
-		elf.data = unpacked;
-		elf.size = size;
-	}
-	if (elf.size < 4 || memcmp(elf.data, "\177ELF", 4))
-		error = boot_fail(job, ENOEXEC, "%s: payload is not an ELF file (try --no-host-decompress)",
-				  f->name);
-	else
-		error = boot_load_elf(job, &elf);
-out:
-	boot_buffer_free(unpacked, size);
-	boot_buffer_free(packed, len);
-	return error;
+		return error;
+	if (memcmp(magic, "\177ELF", 4))
+		return boot_fail(job, ENOEXEC, "%s: payload is not an ELF file (try --no-host-decompress)",
+				 f->name);
+	return boot_load_elf(job, BOOT_PAYLOAD);
 }
 
 /*
@@ -148,8 +129,7 @@ static int load_stub(struct boot_job *job, const struct boot_file *f, const stru
 	error = boot_claim(job, f->name, addr, room, "kernel");
 	if (error)
 		return error;
-	error = boot_file_place(job, f, bz->code_off, guest_range(job->mem, addr, bz->code_len), bz->code_len,
-				"kernel code");
+	error = boot_file_place(job, BOOT_KERNEL, bz->code_off, addr, bz->code_len, "kernel code");
 	if (error)
 		return error;
 	if (hdr->version >= 0x20c && hdr->xloadflags & XLF_KERNEL_64) {
@@ -166,8 +146,9 @@ static int load_stub(struct boot_job *job, const struct boot_file *f, const stru
 	return 0;
 }
 
-int boot_load_bzimage(struct boot_job *job, const struct boot_file *f)
+int boot_load_bzimage(struct boot_job *job)
 {
+	const struct boot_file *f = boot_loading_file(job->loading, BOOT_KERNEL);
 	struct bzimage bz = { 0 };
 	int error = read_header(job, f);
 

@@ -4,6 +4,7 @@
  * that is built without libraries has codecs_none.c in the place of this.)
  */
 #include "boot/codecs.h"
+#include "boot/job.h"
 
 #include <endian.h>
 #include <string.h>
@@ -12,9 +13,6 @@
 #include <lzma.h>
 #include <zlib.h>
 #include <zstd.h>
-
-/* The block of the legacy frame of lz4 (lz4_Frame_format.md, "Legacy frame") */
-#define LZ4_LEGACY_BLOCK (8u << 20)
 
 static bool unpack_gzip(const uint8_t *in, size_t len, uint8_t *out, size_t outlen)
 {
@@ -63,8 +61,8 @@ static bool unpack_lz4(const uint8_t *in, size_t len, uint8_t *out, size_t outle
 		in_pos += 4;
 		if (packed > len - in_pos || packed > INT32_MAX)
 			return false;
-		if (room > LZ4_LEGACY_BLOCK)
-			room = LZ4_LEGACY_BLOCK;
+		if (room > BOOT_BLOCK)
+			room = BOOT_BLOCK;
 		n = LZ4_decompress_safe((const char *)in + in_pos, (char *)out + out_pos, (int)packed,
 					(int)room);
 		if (n < 0)
@@ -73,6 +71,15 @@ static bool unpack_lz4(const uint8_t *in, size_t len, uint8_t *out, size_t outle
 		out_pos += (size_t)n;
 	}
 	return out_pos == outlen;
+}
+
+bool boot_unpack_block(const uint8_t *in, size_t len, uint8_t *out, size_t want, size_t size)
+{
+	const char *from = (const char *)in;
+	int n = want < size ? LZ4_decompress_safe_partial(from, (char *)out, (int)len, (int)want, (int)want)
+			    : LZ4_decompress_safe(from, (char *)out, (int)len, (int)size);
+
+	return n >= 0 && (size_t)n == want;
 }
 
 boot_codec *boot_find_codec(const char *name)

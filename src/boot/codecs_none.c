@@ -9,6 +9,11 @@ boot_codec *boot_find_codec(const char *name)
 	return NULL;
 }
 
+bool boot_unpack_block(const uint8_t *in, size_t len, uint8_t *out, size_t want, size_t size)
+{
+	return false;
+}
+
 bool boot_has_codecs(void)
 {
 	return false;

@@ -10,6 +10,7 @@
  */
 #include <endian.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "boot/codecs.h"
@@ -17,6 +18,8 @@
 
 /* More than any kernel; keeps a corrupt size field from taking the host's memory. */
 #define MAX_OUTPUT (1024u << 20)
+
+#define LZ4_MAGIC "\x02\x21\x4c\x18"
 
 static const struct format {
 	const char *name;
@@ -30,7 +33,7 @@ static const struct format {
 	  "7zXZ\0",
 	  6, 4 },
 	{ "zstd", "\x28\xb5\x2f\xfd", 4, 4 },
-	{ "lz4", "\x02\x21\x4c\x18", 4, 4 },
+	{ "lz4", LZ4_MAGIC, 4, 4 },
 	{ "bzip2", "BZh", 3, 4 },
 	{ "lzma", "\x5d\0\0", 3, 4 },
 	{ "lzo", "\x89LZO", 4, 4 },
@@ -79,6 +82,70 @@ int boot_decompress(struct boot_job *job, const char *name, const uint8_t *in, s
 	*out = buf;
 	*outlen = size;
 	return 0;
+}
+
+/*
+ * lz4 in its legacy frame: blocks, each with its length before it, that do not depend on each
+ * other. Finds them, and takes part only when all is as it should be.
+ */
+static bool find_blocks(struct boot_job *job, const struct boot_file *f, uint64_t off, size_t len,
+			struct boot_file *elf)
+{
+	uint64_t end = off + len - 4;
+	uint32_t size, packed;
+
+	if (boot_file_read(job, f, end, &size, 4, "payload"))
+		return false;
+	size = le32toh(size);
+	elf->block = calloc(MAX_OUTPUT / BOOT_BLOCK, sizeof(*elf->block));
+	for (off += 4; elf->block && end - off > 4; off += packed) {
+		if (elf->blocks == MAX_OUTPUT / BOOT_BLOCK ||
+		    boot_file_read(job, f, off, &packed, 4, "payload"))
+			return false;
+		packed = le32toh(packed);
+		off += 4;
+		if (packed > end - off || packed > INT32_MAX)
+			return false;
+		elf->block[elf->blocks++] = (struct boot_block){ off, packed };
+	}
+	elf->size = size;
+	return off == end && size <= MAX_OUTPUT && elf->blocks > 1 &&
+	       elf->blocks == (size + BOOT_BLOCK - 1) / BOOT_BLOCK;
+}
+
+int boot_open_payload(struct boot_job *job, const struct boot_file *f, uint64_t off, size_t len,
+		      struct boot_file *elf)
+{
+	uint8_t magic[4] = { 0 }, *packed;
+	size_t size = 0;
+	int error = boot_file_read(job, f, off, magic, len < 4 ? len : 4, "payload");
+
+	if (error)
+		return error;
+	*elf = (struct boot_file){ .name = f->name, .fd = f->fd, .data = f->data, .borrowed = true };
+	if (len > 12 && !memcmp(magic, LZ4_MAGIC, 4) && find_blocks(job, f, off, len, elf))
+		return 0;
+
+	/* As a whole; if it is corrupt the words for that are found there. */
+	boot_file_close(elf);
+	elf->name = f->name;
+	packed = boot_buffer_new(len);
+	if (!packed)
+		return boot_fail(job, ENOMEM, "%s: out of memory", f->name);
+	error = boot_file_read(job, f, off, packed, len, "payload");
+	/* CONFIG_KERNEL_UNCOMPRESSED */
+	if (!error && !memcmp(magic, "\177ELF", 4)) {
+		elf->buffer = packed;
+		elf->data = packed;
+		elf->size = len;
+		return 0;
+	}
+	if (!error)
+		error = boot_decompress(job, f->name, packed, len, &elf->buffer, &size);
+	elf->data = elf->buffer;
+	elf->size = size;
+	boot_buffer_free(packed, len);
+	return error;
 }
 
 const char *boot_compression_name(const uint8_t *in, size_t len)

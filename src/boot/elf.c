@@ -77,49 +77,39 @@ static int check_header(struct boot_job *job, const char *name, unsigned type, u
 	return 0;
 }
 
-static int parse64(struct boot_job *job, const struct boot_file *f, struct elf *elf)
+/* Both classes have the same fields, of other widths and in another order. */
+static int parse_headers(struct boot_job *job, const struct boot_file *f, struct elf *elf)
 {
-	Elf64_Phdr ph[MAX_SEGMENTS];
-	Elf64_Ehdr eh;
+	union {
+		Elf32_Ehdr e32;
+		Elf64_Ehdr e64;
+	} eh;
+	union {
+		Elf32_Phdr p32[MAX_SEGMENTS];
+		Elf64_Phdr p64[MAX_SEGMENTS];
+	} ph;
+#define EH(field)    (elf->is64 ? eh.e64.field : eh.e32.field)
+#define PH(i, field) (elf->is64 ? ph.p64[i].field : ph.p32[i].field)
 	int error;
 
-	error = boot_file_read(job, f, 0, &eh, sizeof(eh), "ELF header");
+	error = boot_file_read(job, f, 0, &eh, elf->is64 ? sizeof(eh.e64) : sizeof(eh.e32), "ELF header");
 	if (error)
 		return error;
-	error = check_header(job, f->name, eh.e_type, eh.e_machine, true, eh.e_phentsize, eh.e_phnum);
+	error = check_header(job, f->name, EH(e_type), EH(e_machine), elf->is64, EH(e_phentsize),
+			     EH(e_phnum));
 	if (error)
 		return error;
-	error = boot_file_read(job, f, eh.e_phoff, ph, eh.e_phnum * sizeof(ph[0]), "program headers");
+	elf->entry = EH(e_entry);
+	elf->nr = EH(e_phnum);
+	error = boot_file_read(job, f, EH(e_phoff), &ph, elf->nr * (size_t)EH(e_phentsize),
+			       "program headers");
 	if (error)
 		return error;
-	elf->entry = eh.e_entry;
-	elf->nr = eh.e_phnum;
 	for (unsigned i = 0; i < elf->nr; i++)
-		elf->seg[i] = (struct segment){ ph[i].p_type,   ph[i].p_offset, ph[i].p_paddr,
-						ph[i].p_filesz, ph[i].p_memsz,  ph[i].p_align };
-	return 0;
-}
-
-static int parse32(struct boot_job *job, const struct boot_file *f, struct elf *elf)
-{
-	Elf32_Phdr ph[MAX_SEGMENTS];
-	Elf32_Ehdr eh;
-	int error;
-
-	error = boot_file_read(job, f, 0, &eh, sizeof(eh), "ELF header");
-	if (error)
-		return error;
-	error = check_header(job, f->name, eh.e_type, eh.e_machine, false, eh.e_phentsize, eh.e_phnum);
-	if (error)
-		return error;
-	error = boot_file_read(job, f, eh.e_phoff, ph, eh.e_phnum * sizeof(ph[0]), "program headers");
-	if (error)
-		return error;
-	elf->entry = eh.e_entry;
-	elf->nr = eh.e_phnum;
-	for (unsigned i = 0; i < elf->nr; i++)
-		elf->seg[i] = (struct segment){ ph[i].p_type,   ph[i].p_offset, ph[i].p_paddr,
-						ph[i].p_filesz, ph[i].p_memsz,  ph[i].p_align };
+		elf->seg[i] = (struct segment){ PH(i, p_type),   PH(i, p_offset), PH(i, p_paddr),
+						PH(i, p_filesz), PH(i, p_memsz),  PH(i, p_align) };
+#undef EH
+#undef PH
 	return 0;
 }
 
@@ -135,7 +125,7 @@ static int parse(struct boot_job *job, const struct boot_file *f, struct elf *el
 	if (id[EI_DATA] != ELFDATA2LSB)
 		return boot_fail(job, ENOEXEC, "%s: ELF file for another machine (big endian)", f->name);
 	elf->is64 = id[EI_CLASS] == ELFCLASS64;
-	return elf->is64 ? parse64(job, f, elf) : parse32(job, f, elf);
+	return parse_headers(job, f, elf);
 }
 
 static void parse_note(struct elf *elf, const Elf64_Nhdr *nh, const char *name, const uint8_t *desc)
@@ -188,8 +178,9 @@ static int parse_notes(struct boot_job *job, const struct boot_file *f, struct e
 	return error;
 }
 
-static int load_segment(struct boot_job *job, const struct boot_file *f, const struct segment *s)
+static int load_segment(struct boot_job *job, enum boot_file_id id, const struct segment *s)
 {
+	const struct boot_file *f = boot_loading_file(job->loading, id);
 	int error;
 
 	if (s->filesz > s->memsz)
@@ -200,8 +191,7 @@ static int load_segment(struct boot_job *job, const struct boot_file *f, const s
 	error = boot_claim(job, f->name, s->paddr, s->memsz, "kernel segment");
 	if (error)
 		return error;
-	return boot_file_place(job, f, s->offset, guest_range(job->mem, s->paddr, s->memsz), s->filesz,
-			       "kernel segment");
+	return boot_file_place(job, id, s->offset, s->paddr, s->filesz, "kernel segment");
 }
 
 /*
@@ -280,8 +270,11 @@ static void default_header(struct boot_job *job)
 	job->cmdline_max = job->mode == BOOT_MODE_PVH ? BOOT_CMDLINE_MAX - 1 : job->hdr.cmdline_size;
 }
 
-int boot_load_elf(struct boot_job *job, const struct boot_file *f)
+int boot_load_elf(struct boot_job *job, enum boot_file_id id)
 {
+	const struct boot_file *f = boot_loading_file(job->loading, id);
+	/* What is in a bzImage is Linux, so its notes, half a kernel to unpack, could tell of PVH only. */
+	bool notes = job->in->entry == BOOT_ENTRY_PVH || !job->hdr.header;
 	struct elf elf = { 0 };
 	int error = parse(job, f, &elf);
 
@@ -289,8 +282,8 @@ int boot_load_elf(struct boot_job *job, const struct boot_file *f)
 		error = check_room(job, f->name, &elf);
 	for (unsigned i = 0; i < elf.nr && !error; i++) {
 		if (elf.seg[i].type == PT_LOAD)
-			error = load_segment(job, f, &elf.seg[i]);
-		else if (elf.seg[i].type == PT_NOTE)
+			error = load_segment(job, id, &elf.seg[i]);
+		else if (notes && elf.seg[i].type == PT_NOTE)
 			error = parse_notes(job, f, &elf, &elf.seg[i]);
 	}
 	if (!error)

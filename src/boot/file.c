@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "boot/codecs.h"
 #include "boot/job.h"
 
 #define CHUNK 262144u
@@ -47,13 +48,15 @@ int boot_file_open(struct boot_job *job, struct boot_file *f, const char *name)
 
 void boot_file_close(struct boot_file *f)
 {
-	if (f->fd >= 0)
+	if (f->fd >= 0 && !f->borrowed)
 		close(f->fd);
-	f->fd = -1;
+	boot_buffer_free(f->buffer, f->size);
+	free(f->block);
+	*f = (struct boot_file){ .fd = -1 };
 }
 
-static int check_range(struct boot_job *job, const struct boot_file *f, uint64_t off, uint64_t len,
-		       const char *what)
+int boot_file_check(struct boot_job *job, const struct boot_file *f, uint64_t off, uint64_t len,
+		    const char *what)
 {
 	if (off <= f->size && len <= f->size - off)
 		return 0;
@@ -83,17 +86,84 @@ static int read_all(struct boot_job *job, const struct boot_file *f, uint64_t of
 	return 0;
 }
 
-int boot_file_read(struct boot_job *job, const struct boot_file *f, uint64_t off, void *buf, size_t len,
-		   const char *what)
+/* Of the file as it is, packed or not. */
+static int read_raw(struct boot_job *job, const struct boot_file *f, uint64_t off, uint8_t *buf, size_t len,
+		    const char *what)
 {
-	int error = check_range(job, f, off, len, what);
-
-	if (error)
-		return error;
 	if (f->fd >= 0)
 		return read_all(job, f, off, buf, len, what);
 	memcpy(buf, f->data + off, len);
 	return 0;
+}
+
+static size_t block_size(const struct boot_file *f, unsigned i)
+{
+	return i + 1 < f->blocks ? BOOT_BLOCK : (size_t)(f->size - (uint64_t)i * BOOT_BLOCK);
+}
+
+/* The first @len bytes of block @i into @out. */
+static int unpack(struct boot_job *job, const struct boot_file *f, unsigned i, uint8_t *out, size_t len)
+{
+	const struct boot_block *b = &f->block[i];
+	uint8_t *packed = boot_buffer_new(b->packed_len);
+	int error;
+
+	if (!packed)
+		return boot_fail(job, ENOMEM, "%s: no memory to unpack the payload", f->name);
+	error = read_raw(job, f, b->packed_off, packed, b->packed_len, "payload");
+	if (!error && !boot_unpack_block(packed, b->packed_len, out, len, block_size(f, i)))
+		error = boot_fail(job, EINVAL, "%s: corrupt payload (lz4)", f->name);
+	boot_buffer_free(packed, b->packed_len);
+	return error;
+}
+
+int boot_file_unpack(struct boot_job *job, const struct boot_file *f, unsigned i, uint8_t **block)
+{
+	uint8_t *out = boot_buffer_new(BOOT_BLOCK);
+	int error;
+
+	if (!out)
+		return boot_fail(job, ENOMEM, "%s: no memory to unpack the payload", f->name);
+	error = unpack(job, f, i, out, block_size(f, i));
+	if (error)
+		boot_buffer_free(out, BOOT_BLOCK);
+	else
+		*block = out;
+	return error;
+}
+
+/* For headers and notes: unpacks from the start of a block up to what is wanted. */
+static int read_blocks(struct boot_job *job, const struct boot_file *f, uint64_t off, uint8_t *buf,
+		       size_t len)
+{
+	int error = 0;
+
+	while (len && !error) {
+		uint64_t start = off % BOOT_BLOCK;
+		size_t n = len < BOOT_BLOCK - start ? len : (size_t)(BOOT_BLOCK - start);
+		uint8_t *out = boot_buffer_new(start + n);
+
+		if (!out)
+			return boot_fail(job, ENOMEM, "%s: no memory to unpack the payload", f->name);
+		error = unpack(job, f, (unsigned)(off / BOOT_BLOCK), out, start + n);
+		if (!error)
+			memcpy(buf, out + start, n);
+		boot_buffer_free(out, start + n);
+		buf += n;
+		off += n;
+		len -= n;
+	}
+	return error;
+}
+
+int boot_file_read(struct boot_job *job, const struct boot_file *f, uint64_t off, void *buf, size_t len,
+		   const char *what)
+{
+	int error = boot_file_check(job, f, off, len, what);
+
+	if (error)
+		return error;
+	return f->blocks ? read_blocks(job, f, off, buf, len) : read_raw(job, f, off, buf, len, what);
 }
 
 static bool all_zero(const uint8_t *p, size_t len)
@@ -136,19 +206,16 @@ static void copy_sparse(const struct guest_memory *mem, uint8_t *dst, const uint
 	put(mem, dst - run, src - run, run);
 }
 
-int boot_file_place(struct boot_job *job, const struct boot_file *f, uint64_t off, uint8_t *dst, uint64_t len,
-		    const char *what)
+int boot_file_copy(struct boot_job *job, const struct boot_file *f, const struct guest_memory *mem,
+		   uint64_t off, uint8_t *dst, uint64_t len, const uint8_t *block, const char *what)
 {
 	uint8_t *chunk;
-	int error = check_range(job, f, off, len, what);
+	int error = 0;
 
-	if (error)
-		return error;
-	if (f->fd < 0) {
-		copy_sparse(job->mem, dst, f->data + off, len);
+	if (block || f->fd < 0) {
+		copy_sparse(mem, dst, block ? block + off % BOOT_BLOCK : f->data + off, len);
 		return 0;
 	}
-
 	chunk = malloc(CHUNK);
 	if (!chunk)
 		return boot_fail(job, ENOMEM, "%s: out of memory", f->name);
@@ -157,7 +224,7 @@ int boot_file_place(struct boot_job *job, const struct boot_file *f, uint64_t of
 
 		error = read_all(job, f, off, chunk, n, what);
 		if (!error)
-			copy_sparse(job->mem, dst, chunk, n);
+			copy_sparse(mem, dst, chunk, n);
 		off += n;
 		dst += n;
 		len -= n;

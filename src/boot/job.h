@@ -10,6 +10,14 @@
 #include "boot/boot.h"
 #include "memory.h"
 
+/* Bytes of @packed_len at @packed_off of a file that unpack to the next BOOT_BLOCK bytes, or to the rest. */
+struct boot_block {
+	uint64_t packed_off;
+	uint32_t packed_len;
+};
+
+#define BOOT_BLOCK (8u << 20) /* of the legacy frame of lz4 (lz4_Frame_format.md, "Legacy frame") */
+
 /*
  * An image: a file, or bytes in memory. Everything reads through
  * boot_file_read() and boot_file_place(), so a file of 700 MB with debug
@@ -20,6 +28,14 @@ struct boot_file {
 	int fd;              /* -1: @data counts */
 	const uint8_t *data; /* not owned */
 	uint64_t size;
+	/*
+	 * With blocks, fd or data hold what has to be unpacked, @size is that of
+	 * the result, and boot_file_read() unpacks.
+	 */
+	struct boot_block *block; /* owned */
+	unsigned blocks;
+	uint8_t *buffer; /* owned, of @size: what data points to. Or NULL */
+	bool borrowed;   /* fd is another one's */
 };
 
 /* A guest-physical range in use, end exclusive. @what is a string constant. */
@@ -48,6 +64,9 @@ struct boot_job {
 	uint64_t cmdline_max;    /* bytes without the NUL */
 
 	uint64_t initrd_addr, initrd_size; /* size 0: none */
+
+	/* Owns the files, and puts them into memory: at once or later. */
+	struct boot_loading *loading;
 };
 
 /* Writes the message, returns -@error. */
@@ -66,25 +85,53 @@ int boot_claim(struct boot_job *job, const char *name, uint64_t addr, uint64_t s
 int boot_file_open(struct boot_job *job, struct boot_file *f, const char *name);
 void boot_file_close(struct boot_file *f);
 /* @what names the part for the message about a truncated file. */
+int boot_file_check(struct boot_job *job, const struct boot_file *f, uint64_t off, uint64_t len,
+		    const char *what);
 int boot_file_read(struct boot_job *job, const struct boot_file *f, uint64_t off, void *buf, size_t len,
 		   const char *what);
 /*
- * Copies to guest memory that is zero: pages of zeroes in the file are left
- * alone, so that the host need not allocate them.
+ * Copies [@off, @off + @len) to @dst, guest memory that is zero: pages of
+ * zeroes in the file are left alone, so that the host need not allocate them.
+ * boot_file_check() was content. With blocks, the range lies in one of them and
+ * @block is what boot_file_unpack() has made of that.
  */
-int boot_file_place(struct boot_job *job, const struct boot_file *f, uint64_t off, uint8_t *dst, uint64_t len,
+int boot_file_copy(struct boot_job *job, const struct boot_file *f, const struct guest_memory *mem,
+		   uint64_t off, uint8_t *dst, uint64_t len, const uint8_t *block, const char *what);
+/* Block @i into a new buffer of BOOT_BLOCK bytes, which is the caller's to free. */
+int boot_file_unpack(struct boot_job *job, const struct boot_file *f, unsigned i, uint8_t **block);
+
+/* ---- loading.c ---- */
+
+enum boot_file_id { BOOT_KERNEL, BOOT_PAYLOAD, BOOT_INITRD, BOOT_FILES };
+
+struct boot_file *boot_loading_file(struct boot_loading *l, enum boot_file_id id);
+/*
+ * [@off, @off + @len) of the file will be at guest-physical @addr, which is
+ * claimed, in low RAM and zero.
+ */
+int boot_file_place(struct boot_job *job, enum boot_file_id id, uint64_t off, uint64_t addr, uint64_t len,
 		    const char *what);
+
+/* NULL: out of memory. Free: ends the thread if there is one, closes the files. */
+struct boot_loading *boot_loading_new(const struct guest_memory *mem);
+void boot_loading_free(struct boot_loading *l);
+/* All is noted: loads everything, or begins and lets @mem know. */
+int boot_loading_all(struct boot_job *job);
+int boot_loading_start(struct boot_job *job, struct guest_memory *mem);
+
+/* load.c: makes job->loading and opens the files of job->in. boot_loading_free() is due also when it fails. */
+int boot_open(struct boot_job *job);
 
 /*
  * load.c: finds out what kind of kernel it is and loads that; puts the initrd
  * as high as hdr.initrd_addr_max and the claims allow.
  */
-int boot_load_kernel(struct boot_job *job, const struct boot_file *f);
-int boot_load_initrd(struct boot_job *job, const struct boot_file *f);
+int boot_load_kernel(struct boot_job *job);
+int boot_load_initrd(struct boot_job *job);
 
 /* bzimage.c, elf.c: fill mode, entry, hdr, cmdline_max. */
-int boot_load_bzimage(struct boot_job *job, const struct boot_file *f);
-int boot_load_elf(struct boot_job *job, const struct boot_file *f);
+int boot_load_bzimage(struct boot_job *job);
+int boot_load_elf(struct boot_job *job, enum boot_file_id id);
 
 /*
  * file.c: memory for a large image, zeroed. Not malloc(), which likes to keep
@@ -100,6 +147,12 @@ void boot_buffer_free(uint8_t *buf, size_t len);
  */
 int boot_decompress(struct boot_job *job, const char *name, const uint8_t *in, size_t len, uint8_t **out,
 		    size_t *outlen);
+/*
+ * Makes @elf what is packed in [@off, @off + @len) of @f: lz4 in blocks, of
+ * which each can be unpacked by itself when its turn comes; all else as a whole, now.
+ */
+int boot_open_payload(struct boot_job *job, const struct boot_file *f, uint64_t off, size_t len,
+		      struct boot_file *elf);
 /* What the bytes are packed with, by their magic, or NULL. */
 const char *boot_compression_name(const uint8_t *in, size_t len);
 

@@ -94,23 +94,25 @@ static int write_tables(struct boot_job *job, uint64_t limit, uint32_t *pgdir)
 	return 0;
 }
 
-static int load_all(struct boot_job *job, const struct boot_file *kernel, const struct boot_file *initrd,
-		    uint64_t limit, struct boot_lguest *out)
+static int load_all(struct boot_job *job, uint64_t limit, struct boot_lguest *out)
 {
 	int error = boot_claim(job, "memory", 0, LOW_END, "boot structures");
 
 	if (!error)
-		error = boot_load_kernel(job, kernel);
+		error = boot_load_kernel(job);
 	if (!error && job->mode != BOOT_MODE_LINUX32)
-		error = boot_fail(job, ENOEXEC, "%s: not a 32-bit kernel (lguest guests are)", kernel->name);
+		error = boot_fail(job, ENOEXEC, "%s: not a 32-bit kernel (lguest guests are)",
+				  job->in->kernel);
 	if (!error)
 		error = write_cmdline(job);
-	if (!error && initrd)
-		error = boot_load_initrd(job, initrd);
+	if (!error && job->in->initrd)
+		error = boot_load_initrd(job);
 	if (!error)
 		error = write_tables(job, limit, &out->pgdir);
 	if (!error)
 		error = write_params(job);
+	if (!error)
+		error = boot_loading_all(job);
 	out->entry = (uint32_t)job->entry;
 	return error;
 }
@@ -121,23 +123,13 @@ int boot_load_lguest(const struct guest_memory *mem, uint64_t ram, const struct 
 	/* The loader must not use what lies above RAM. */
 	struct guest_memory low = *mem;
 	struct boot_job job = { .mem = &low, .in = in, .err = err, .errlen = errlen };
-	struct boot_file kernel, initrd;
 	int error;
 
 	low.size = low.low_size = ram;
 	low.high_size = 0;
-	error = boot_file_open(&job, &kernel, in->kernel);
-	if (error)
-		return error;
-	if (in->initrd) {
-		error = boot_file_open(&job, &initrd, in->initrd);
-		if (!error) {
-			error = load_all(&job, &kernel, &initrd, mem->size, out);
-			boot_file_close(&initrd);
-		}
-	} else {
-		error = load_all(&job, &kernel, NULL, mem->size, out);
-	}
-	boot_file_close(&kernel);
+	error = boot_open(&job);
+	if (!error)
+		error = load_all(&job, mem->size, out);
+	boot_loading_free(job.loading);
 	return error;
 }

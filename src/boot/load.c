@@ -7,6 +7,7 @@
  *   decompress.c    its payload, with the real libraries
  *   elf.c         a vmlinux: segments, notes, entry point
  *   (here)        command line and initrd
+ *   loading.c     the bytes of kernel and initrd: at once, or beside the guest
  *   params.c      boot_params for the Linux entries; pvh.c: hvm_start_info
  *   e820.c          with the memory map
  *   entry.c       GDT, identity map, registers
@@ -118,8 +119,9 @@ static int not_a_kernel(struct boot_job *job, const char *name, const uint8_t *h
 	return boot_fail(job, ENOEXEC, "%s: not a kernel: neither a bzImage nor an ELF file", name);
 }
 
-int boot_load_kernel(struct boot_job *job, const struct boot_file *f)
+int boot_load_kernel(struct boot_job *job)
 {
+	const struct boot_file *f = boot_loading_file(job->loading, BOOT_KERNEL);
 	uint8_t head[HEAD_SIZE] = { 0 };
 	size_t n = f->size < sizeof(head) ? f->size : sizeof(head);
 	int error = boot_file_read(job, f, 0, head, n, "header");
@@ -127,10 +129,10 @@ int boot_load_kernel(struct boot_job *job, const struct boot_file *f)
 	if (error)
 		return error;
 	if (!memcmp(head, "\177ELF", 4))
-		return boot_load_elf(job, f);
+		return boot_load_elf(job, BOOT_KERNEL);
 	/* The magic of the boot sector and the one of the setup header; boot.rst, "The real-mode kernel header" */
 	if (head[0x1fe] == 0x55 && head[0x1ff] == 0xaa && !memcmp(head + 0x202, "HdrS", 4))
-		return boot_load_bzimage(job, f);
+		return boot_load_bzimage(job);
 	return not_a_kernel(job, f->name, head, f->size);
 }
 
@@ -155,8 +157,9 @@ static int write_cmdline(struct boot_job *job)
  * As high as the kernel can reach (initrd_addr_max), to stay out of the way of
  * what it allocates first, and in low RAM, which the 4 GiB that we map cover.
  */
-int boot_load_initrd(struct boot_job *job, const struct boot_file *f)
+int boot_load_initrd(struct boot_job *job)
 {
+	const struct boot_file *f = boot_loading_file(job->loading, BOOT_INITRD);
 	uint64_t top = (uint64_t)job->hdr.initrd_addr_max + 1, addr;
 	const struct boot_claim *other;
 	int error;
@@ -179,25 +182,47 @@ int boot_load_initrd(struct boot_job *job, const struct boot_file *f)
 
 	error = boot_claim(job, f->name, addr, f->size, "initrd");
 	if (!error)
-		error = boot_file_place(job, f, 0, guest_range(job->mem, addr, f->size), f->size, "initrd");
+		error = boot_file_place(job, BOOT_INITRD, 0, addr, f->size, "initrd");
 	job->initrd_addr = addr;
 	job->initrd_size = f->size;
 	return error;
 }
 
-static int load_all(struct boot_job *job, const struct boot_file *kernel, const struct boot_file *initrd,
-		    struct x86_state *state)
+int boot_open(struct boot_job *job)
+{
+	int error;
+
+	job->loading = boot_loading_new(job->mem);
+	if (!job->loading)
+		return boot_fail(job, ENOMEM, "%s: out of memory", job->in->kernel);
+	error = boot_file_open(job, boot_loading_file(job->loading, BOOT_KERNEL), job->in->kernel);
+	if (!error && job->in->initrd)
+		error = boot_file_open(job, boot_loading_file(job->loading, BOOT_INITRD), job->in->initrd);
+	return error;
+}
+
+/* Kernel and initrd are open. All that is small goes into guest memory now, of them it is noted what goes where. */
+static int load_small(struct boot_job *job)
 {
 	int error = claim_fixed(job);
 
 	if (!error)
-		error = boot_load_kernel(job, kernel);
+		error = boot_load_kernel(job);
 	if (!error)
 		error = write_cmdline(job);
-	if (!error && initrd)
-		error = boot_load_initrd(job, initrd);
+	if (!error && job->in->initrd)
+		error = boot_load_initrd(job);
 	if (!error)
 		error = job->mode == BOOT_MODE_PVH ? boot_write_pvh(job) : boot_write_params(job);
+	return error;
+}
+
+static int load_all(struct boot_job *job, struct x86_state *state)
+{
+	int error = load_small(job);
+
+	if (!error)
+		error = boot_loading_all(job);
 	if (!error)
 		boot_cpu_state(job, state);
 	return error;
@@ -207,22 +232,11 @@ int boot_load(struct guest_memory *mem, const struct boot_input *in, struct x86_
 	      size_t errlen)
 {
 	struct boot_job job = { .mem = mem, .in = in, .err = err, .errlen = errlen };
-	struct boot_file kernel, initrd;
-	int error;
+	int error = boot_open(&job);
 
-	error = boot_file_open(&job, &kernel, in->kernel);
-	if (error)
-		return error;
-	if (in->initrd) {
-		error = boot_file_open(&job, &initrd, in->initrd);
-		if (!error) {
-			error = load_all(&job, &kernel, &initrd, state);
-			boot_file_close(&initrd);
-		}
-	} else {
-		error = load_all(&job, &kernel, NULL, state);
-	}
-	boot_file_close(&kernel);
+	if (!error)
+		error = load_all(&job, state);
+	boot_loading_free(job.loading);
 	return error;
 }
 
@@ -230,9 +244,39 @@ int boot_load_bytes(struct guest_memory *mem, const struct boot_input *in, const
 		    size_t kernel_len, const void *initrd, size_t initrd_len, struct x86_state *state,
 		    char *err, size_t errlen)
 {
-	struct boot_job job = { .mem = mem, .in = in, .err = err, .errlen = errlen };
-	struct boot_file k = { .name = in->kernel, .fd = -1, .data = kernel, .size = kernel_len };
-	struct boot_file i = { .name = in->initrd, .fd = -1, .data = initrd, .size = initrd_len };
+	struct boot_input input = *in;
+	struct boot_job job = { .mem = mem, .in = &input, .err = err, .errlen = errlen };
+	int error;
 
-	return load_all(&job, &k, initrd ? &i : NULL, state);
+	job.loading = boot_loading_new(mem);
+	if (!job.loading)
+		return boot_fail(&job, ENOMEM, "%s: out of memory", in->kernel);
+	if (!initrd)
+		input.initrd = NULL;
+	*boot_loading_file(job.loading, BOOT_KERNEL) =
+		(struct boot_file){ .name = in->kernel, .fd = -1, .data = kernel, .size = kernel_len };
+	*boot_loading_file(job.loading, BOOT_INITRD) =
+		(struct boot_file){ .name = in->initrd, .fd = -1, .data = initrd, .size = initrd_len };
+	error = load_all(&job, state);
+	boot_loading_free(job.loading);
+	return error;
+}
+
+int boot_load_start(struct guest_memory *mem, const struct boot_input *in, struct x86_state *state,
+		    struct boot_loading **loading, char *err, size_t errlen)
+{
+	struct boot_job job = { .mem = mem, .in = in, .err = err, .errlen = errlen };
+	int error = boot_open(&job);
+
+	if (!error)
+		error = load_small(&job);
+	if (!error)
+		error = boot_loading_start(&job, mem);
+	if (error) {
+		boot_loading_free(job.loading);
+		return error;
+	}
+	boot_cpu_state(&job, state);
+	*loading = job.loading;
+	return 0;
 }

@@ -58,8 +58,17 @@ int boot_load_lguest(const struct guest_memory *mem, uint64_t ram, const struct 
 	return -ENOEXEC;
 }
 
-int boot_load(struct guest_memory *mem, const struct boot_input *in, struct x86_state *state, char *err,
-	      size_t errlen)
+void boot_load_watch(struct boot_loading *loading, void (*failed)(void *opaque), void *opaque)
+{
+}
+
+bool boot_load_stop(struct guest_memory *mem, struct boot_loading *loading, char *err, size_t errlen)
+{
+	return true;
+}
+
+int boot_load_start(struct guest_memory *mem, const struct boot_input *in, struct x86_state *state,
+		    struct boot_loading **loading, char *err, size_t errlen)
 {
 	const uint8_t *byte = guest_range(mem, 0x200000, 1);
 

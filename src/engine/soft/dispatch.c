@@ -274,6 +274,8 @@ static struct block *make_block(struct soft_vcpu *v, uint64_t phys, uint32_t mod
 			watch_page(v, phys2);
 		fpu_park(&v->c);
 		b = translate(e, phys, mode, absolute, page_va, phys2, need_second);
+		if (!e->first_run)
+			soft_note_first_run(e);
 		fpu_unpark(&v->c);
 		if (b) {
 			block_insert(e, b);

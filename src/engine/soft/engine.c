@@ -68,6 +68,12 @@ static uint64_t now(clockid_t clock)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+void soft_note_first_run(struct soft_engine *e)
+{
+	e->first_run_cpu = now(CLOCK_PROCESS_CPUTIME_ID);
+	e->first_run = now(CLOCK_MONOTONIC);
+}
+
 static void *reserve(size_t size)
 {
 	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
@@ -134,10 +140,6 @@ static enum vcpu_exit soft_vcpu_run(struct vcpu *vcpu)
 		return VCPU_EXIT_ERROR;
 	}
 	v->c.stop = false;
-	if (!v->c.engine->first_run) {
-		v->c.engine->first_run_cpu = now(CLOCK_PROCESS_CPUTIME_ID);
-		v->c.engine->first_run = now(CLOCK_MONOTONIC);
-	}
 	ret = soft_run(v);
 	signal_thread_leave(&t);
 	if (ret == VCPU_EXIT_ERROR)

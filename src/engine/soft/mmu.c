@@ -239,11 +239,29 @@ void mmu_invlpg(struct soft_cpu *c, uint64_t lin)
 	block_unlink_cross(c->engine);
 }
 
+/* ---- RAM ---- */
+
+/* In the first moments of a guest: the bytes may still be on their way (memory.h). What brings them is ordinary C. */
+static void __attribute__((noinline, cold)) wait_for_ram(struct soft_cpu *c, uint64_t phys, uint64_t len)
+{
+	fpu_park(c);
+	(void)guest_range(&c->engine->memory, phys, len);
+	fpu_unpark(c);
+}
+
+/* guest_range() for fast C. */
+static void *ram_range(struct soft_cpu *c, uint64_t phys, uint64_t len)
+{
+	if (__builtin_expect(guest_loading(&c->engine->memory), 0))
+		wait_for_ram(c, phys, len);
+	return guest_range_loaded(&c->engine->memory, phys, len);
+}
+
 /* ---- the walk ---- */
 
 static uint64_t *table_entry(struct soft_cpu *c, uint64_t phys)
 {
-	return guest_range(&c->engine->memory, phys, 8);
+	return ram_range(c, phys, 8);
 }
 
 static int page_fault(struct soft_cpu *c, uint64_t lin, uint32_t error, unsigned how, bool user)
@@ -298,8 +316,7 @@ static bool write_possible(const struct soft_cpu *c, bool user, bool w)
 
 static int walk_32bit(struct soft_cpu *c, uint64_t lin, unsigned how, bool user, struct walk *w)
 {
-	uint32_t *pde_p = guest_range(&c->engine->memory,
-				      (c->s.cr3 & 0xfffff000u) + ((lin >> 22) & 0x3ff) * 4, 4);
+	uint32_t *pde_p = ram_range(c, (c->s.cr3 & 0xfffff000u) + ((lin >> 22) & 0x3ff) * 4, 4);
 	uint32_t pde, pte, *pte_p;
 
 	if (!pde_p)
@@ -324,7 +341,7 @@ static int walk_32bit(struct soft_cpu *c, uint64_t lin, unsigned how, bool user,
 		w->large = w->huge = true;
 		return 0;
 	}
-	pte_p = guest_range(&c->engine->memory, (pde & 0xfffff000u) + ((lin >> 12) & 0x3ff) * 4, 4);
+	pte_p = ram_range(c, (pde & 0xfffff000u) + ((lin >> 12) & 0x3ff) * 4, 4);
 	if (!pte_p)
 		return page_fault(c, lin, 0, how, user);
 	pte = *(volatile uint32_t *)pte_p;
@@ -552,6 +569,8 @@ uint8_t *mmu_resolve(struct soft_vcpu *v, uint64_t lin, unsigned size, unsigned 
 		*special = true;
 		return NULL;
 	}
+	/* A TLB entry is a pass to the whole page for good. */
+	(void)ram_range(c, w.phys & PAGE_MASK, PAGE_SIZE);
 	*code = page_has_code(e, page);
 	/*
 	 * A page may enter a view only if every access of that view to it is
@@ -697,7 +716,7 @@ static int transfer(struct soft_cpu *c, uint64_t lin, uint8_t *buf, unsigned len
 		if (!(how & MEM_SYSTEM))
 			note_watch(v, lin, n, how & MEM_WRITE);
 		if (!host && ram_page(c->engine, phys) >= 0) {
-			host = guest_range(&c->engine->memory, phys, n);
+			host = ram_range(c, phys, n);
 			code = page_has_code(c->engine, ram_page(c->engine, phys));
 		}
 		if (!host) {

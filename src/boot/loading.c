@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Kernel and initrd on their way into guest memory.
+ *
+ * A kernel of Debian is 53 MB, of which a boot touches the first byte after
+ * 20 ms of reading and unpacking, and hardly any of the initrd before a quarter of a second. So the
+ * guest starts as soon as it is known that it can, and loading goes on beside it:
+ *
+ *   boot_file_place()     notes what goes where; nothing is read yet
+ *   units                 the files cut into pieces that can be loaded in any order: 2 MiB of
+ *                         a file, or one block of 8 MiB of a payload packed with lz4
+ *   ensure()              the only place that loads. Whoever comes first takes the
+ *                         unit; others who want the same one wait for him
+ *   load_in_order()       a thread that ensures all units, one after the other
+ *   wait_for()            memory.h's wait(): ensures the units that the pages in question
+ *                         are made of, on the thread that wants them
+ *
+ * So a vCPU never waits for anything but the unit that it needs, and unpacks that one itself
+ * if nobody has begun: two threads load the kernel, and one can (no thread is needed to make progress).
+ *
+ * Why nobody sees a page before it is whole: an access to RAM comes through
+ * guest_range(), or through a TLB entry of an engine that called wait() before it made it. Both wait for
+ * whole pages. A page needs no second look, since a unit is loaded once and places nothing
+ * outside of its extents, which are claims, so no two overlap.
+ *
+ * When a unit cannot be loaded (the file shrank, the payload is corrupt), the first who sees it
+ * tells the machine, which stops the guest; then waiters are let go. What the guest sees of its memory
+ * until it stops is zero where bytes are missing: its own trouble, not the host's.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "boot/job.h"
+
+#define UNIT (2u << 20)
+#define PAGE 4096u
+
+struct extent {
+	enum boot_file_id file;
+	uint64_t off, addr, len;
+	const char *what;
+};
+
+enum state { TODO, BUSY, DONE };
+
+struct boot_loading {
+	struct guest_memory_loading waiting; /* the first: wait_for() gets it */
+	struct guest_memory mem;
+	struct boot_file file[BOOT_FILES];
+	struct extent extent[BOOT_MAX_CLAIMS];
+	unsigned extents;
+
+	/* Units of file i: first_unit[i] .. first_unit[i + 1], of unit_size[i] bytes */
+	unsigned first_unit[BOOT_FILES + 1];
+	uint64_t unit_size[BOOT_FILES];
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	uint8_t *state; /* of each unit: enum state; under the lock */
+	unsigned left;  /* units that are not DONE */
+	bool stop;      /* nobody begins another unit */
+	int error;      /* the first one, as -errno, and its words */
+	char words[512];
+
+	void (*failed)(void *opaque);
+	void *opaque;
+	pthread_t thread;
+	bool has_thread;
+};
+
+struct boot_loading *boot_loading_new(const struct guest_memory *mem)
+{
+	struct boot_loading *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return NULL;
+	l->mem = *mem;
+	for (unsigned i = 0; i < BOOT_FILES; i++)
+		l->file[i].fd = -1;
+	pthread_mutex_init(&l->lock, NULL);
+	pthread_cond_init(&l->changed, NULL);
+	return l;
+}
+
+static void close_files(struct boot_loading *l)
+{
+	/* The payload before the kernel that it is in. */
+	for (unsigned i = BOOT_FILES; i-- > 0;)
+		boot_file_close(&l->file[i]);
+}
+
+static void stop(struct boot_loading *l)
+{
+	pthread_mutex_lock(&l->lock);
+	l->stop = true;
+	pthread_mutex_unlock(&l->lock);
+	if (l->has_thread)
+		pthread_join(l->thread, NULL);
+	l->has_thread = false;
+}
+
+void boot_loading_free(struct boot_loading *l)
+{
+	if (!l)
+		return;
+	stop(l);
+	close_files(l);
+	pthread_cond_destroy(&l->changed);
+	pthread_mutex_destroy(&l->lock);
+	free(l->state);
+	free(l);
+}
+
+struct boot_file *boot_loading_file(struct boot_loading *l, enum boot_file_id id)
+{
+	return &l->file[id];
+}
+
+int boot_file_place(struct boot_job *job, enum boot_file_id id, uint64_t off, uint64_t addr, uint64_t len,
+		    const char *what)
+{
+	struct boot_loading *l = job->loading;
+	int error = boot_file_check(job, &l->file[id], off, len, what);
+
+	if (error || !len)
+		return error;
+	if (l->extents == BOOT_MAX_CLAIMS)
+		return boot_fail(job, E2BIG, "%s: more than %u parts to load", l->file[id].name,
+				 BOOT_MAX_CLAIMS);
+	l->extent[l->extents++] = (struct extent){ id, off, addr, len, what };
+	return 0;
+}
+
+/* ---- units ---- */
+
+/* All is noted: cuts it into units. */
+static int prepare(struct boot_job *job)
+{
+	struct boot_loading *l = job->loading;
+	uint64_t end[BOOT_FILES] = { 0 };
+
+	for (unsigned i = 0; i < l->extents; i++) {
+		const struct extent *e = &l->extent[i];
+
+		if (e->off + e->len > end[e->file])
+			end[e->file] = e->off + e->len;
+	}
+	for (unsigned i = 0; i < BOOT_FILES; i++) {
+		const struct boot_file *f = &l->file[i];
+		/* All blocks of a payload, that a corrupt one be noticed wherever it is. */
+		uint64_t units = f->blocks ? f->blocks : (end[i] + UNIT - 1) / UNIT;
+
+		l->unit_size[i] = f->blocks ? BOOT_BLOCK : UNIT;
+		l->first_unit[i + 1] = l->first_unit[i] + (unsigned)units;
+	}
+	l->left = l->first_unit[BOOT_FILES];
+	l->state = calloc(l->left + 1, 1);
+	return l->state ? 0 : boot_fail(job, ENOMEM, "%s: out of memory", job->in->kernel);
+}
+
+static enum boot_file_id file_of(const struct boot_loading *l, unsigned unit)
+{
+	unsigned i = 0;
+
+	while (unit >= l->first_unit[i + 1])
+		i++;
+	return i;
+}
+
+/* @job: where an error goes. */
+static int load_unit(struct boot_loading *l, struct boot_job *job, unsigned unit)
+{
+	enum boot_file_id id = file_of(l, unit);
+	const struct boot_file *f = &l->file[id];
+	uint64_t start = (unit - l->first_unit[id]) * l->unit_size[id];
+	uint64_t end = start + l->unit_size[id];
+	uint8_t *block = NULL;
+	int error = f->blocks ? boot_file_unpack(job, f, unit - l->first_unit[id], &block) : 0;
+
+	for (unsigned i = 0; i < l->extents && !error; i++) {
+		const struct extent *e = &l->extent[i];
+		uint64_t from = e->off > start ? e->off : start;
+		uint64_t to = e->off + e->len < end ? e->off + e->len : end;
+
+		/* Low RAM: guest-physical is the offset in the mapping. */
+		if (e->file == id && from < to)
+			error = boot_file_copy(job, f, &l->mem, from, l->mem.base + e->addr + (from - e->off),
+					       to - from, block, e->what);
+	}
+	boot_buffer_free(block, BOOT_BLOCK);
+	return error;
+}
+
+/* Lock held. */
+static void note_failure(struct boot_loading *l, int error, const char *words)
+{
+	if (l->error)
+		return;
+	l->error = error;
+	memcpy(l->words, words, sizeof(l->words));
+	l->stop = true;
+	/* Before anybody can get at what is missing. Kicks the vCPU, wakes the main thread, nothing else. */
+	if (l->failed)
+		l->failed(l->opaque);
+}
+
+static void ensure(struct boot_loading *l, unsigned unit)
+{
+	char words[sizeof(l->words)] = "";
+	struct boot_job job = { .err = words, .errlen = sizeof(words) };
+	int error;
+
+	pthread_mutex_lock(&l->lock);
+	while (l->state[unit] == BUSY)
+		pthread_cond_wait(&l->changed, &l->lock);
+	if (l->state[unit] == TODO && !l->stop) {
+		l->state[unit] = BUSY;
+		pthread_mutex_unlock(&l->lock);
+		error = load_unit(l, &job, unit);
+		pthread_mutex_lock(&l->lock);
+		if (error)
+			note_failure(l, error, words);
+		l->state[unit] = DONE;
+		pthread_cond_broadcast(&l->changed);
+		if (--l->left == 0) {
+			close_files(l);
+			atomic_store_explicit(&l->waiting.busy, false, memory_order_release);
+		}
+	}
+	pthread_mutex_unlock(&l->lock);
+}
+
+/* ---- all of it: at once, or beside the guest ---- */
+
+static void load_in_order(struct boot_loading *l)
+{
+	for (unsigned i = 0; i < l->first_unit[BOOT_FILES]; i++)
+		ensure(l, i);
+}
+
+static void *loader_main(void *opaque)
+{
+	pthread_setname_np(pthread_self(), "loader");
+	load_in_order(opaque);
+	return NULL;
+}
+
+int boot_loading_all(struct boot_job *job)
+{
+	struct boot_loading *l = job->loading;
+	int error = l->state ? 0 : prepare(job);
+
+	if (error)
+		return error;
+	load_in_order(l);
+	return l->error ? boot_fail(job, -l->error, "%s", l->words) : 0;
+}
+
+/* memory.h. The range is RAM, so no sum wraps. Looks at nothing of the files: whoever is last closes them. */
+static void wait_for(struct guest_memory_loading *waiting, uint64_t addr, uint64_t len)
+{
+	struct boot_loading *l = (struct boot_loading *)waiting;
+	uint64_t start = addr & ~(uint64_t)(PAGE - 1), end = (addr + len + PAGE - 1) & ~(uint64_t)(PAGE - 1);
+
+	for (unsigned i = 0; i < l->extents; i++) {
+		const struct extent *e = &l->extent[i];
+		uint64_t from = e->addr > start ? e->addr : start;
+		uint64_t to = e->addr + e->len < end ? e->addr + e->len : end;
+
+		if (from >= to)
+			continue;
+		for (uint64_t n = (from - e->addr + e->off) / l->unit_size[e->file];
+		     n <= (to - 1 - e->addr + e->off) / l->unit_size[e->file]; n++)
+			ensure(l, l->first_unit[e->file] + (unsigned)n);
+	}
+}
+
+int boot_loading_start(struct boot_job *job, struct guest_memory *mem)
+{
+	struct boot_loading *l = job->loading;
+	int error = prepare(job);
+
+	if (error)
+		return error;
+	atomic_init(&l->waiting.busy, true);
+	l->waiting.wait = wait_for;
+	/* The main thread has blocked the signals that are somebody's; so has its child. */
+	l->has_thread = pthread_create(&l->thread, NULL, loader_main, l) == 0;
+	if (!l->has_thread)
+		return boot_loading_all(job);
+	mem->loading = &l->waiting;
+	return 0;
+}
+
+void boot_load_watch(struct boot_loading *l, void (*failed)(void *opaque), void *opaque)
+{
+	pthread_mutex_lock(&l->lock);
+	l->failed = failed;
+	l->opaque = opaque;
+	if (l->error)
+		failed(opaque);
+	pthread_mutex_unlock(&l->lock);
+}
+
+bool boot_load_stop(struct guest_memory *mem, struct boot_loading *l, char *err, size_t errlen)
+{
+	bool ok;
+
+	if (!l)
+		return true;
+	stop(l);
+	mem->loading = NULL;
+	ok = !l->error;
+	if (!ok)
+		snprintf(err, errlen, "%s", l->words);
+	boot_loading_free(l);
+	return ok;
+}
