@@ -73,11 +73,11 @@ static bool unpack_lz4(const uint8_t *in, size_t len, uint8_t *out, size_t outle
 	return out_pos == outlen;
 }
 
-bool boot_unpack_block(const uint8_t *in, size_t len, uint8_t *out, size_t want, size_t size)
+bool boot_unpack_block(const uint8_t *in, size_t len, uint8_t *out, size_t want, bool whole)
 {
 	const char *from = (const char *)in;
-	int n = want < size ? LZ4_decompress_safe_partial(from, (char *)out, (int)len, (int)want, (int)want)
-			    : LZ4_decompress_safe(from, (char *)out, (int)len, (int)size);
+	int n = whole ? LZ4_decompress_safe(from, (char *)out, (int)len, (int)want)
+		      : LZ4_decompress_safe_partial(from, (char *)out, (int)len, (int)want, (int)want);
 
 	return n >= 0 && (size_t)n == want;
 }

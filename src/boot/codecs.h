@@ -16,9 +16,10 @@ typedef bool boot_codec(const uint8_t *in, size_t len, uint8_t *out, size_t outl
 boot_codec *boot_find_codec(const char *name);
 
 /*
- * One block of lz4, which unpacks to exactly @size bytes: the first @want of them at @out. False: it is corrupt.
+ * One block of lz4: its first @want bytes to @out. @whole: these are all, and @in is all that
+ * they were packed to. False: it is corrupt.
  */
-bool boot_unpack_block(const uint8_t *in, size_t len, uint8_t *out, size_t want, size_t size);
+bool boot_unpack_block(const uint8_t *in, size_t len, uint8_t *out, size_t want, bool whole);
 
 /* False: there are none, and bzImages have to unpack themselves. */
 bool boot_has_codecs(void);

@@ -9,7 +9,7 @@ boot_codec *boot_find_codec(const char *name)
 	return NULL;
 }
 
-bool boot_unpack_block(const uint8_t *in, size_t len, uint8_t *out, size_t want, size_t size)
+bool boot_unpack_block(const uint8_t *in, size_t len, uint8_t *out, size_t want, bool whole)
 {
 	return false;
 }

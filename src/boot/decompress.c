@@ -104,7 +104,7 @@ static bool find_blocks(struct boot_job *job, const struct boot_file *f, uint64_
 			return false;
 		packed = le32toh(packed);
 		off += 4;
-		if (packed > end - off || packed > INT32_MAX)
+		if (packed > end - off || packed > BOOT_PACKED_MAX)
 			return false;
 		elf->block[elf->blocks++] = (struct boot_block){ off, packed };
 	}

@@ -86,49 +86,30 @@ static int read_all(struct boot_job *job, const struct boot_file *f, uint64_t of
 	return 0;
 }
 
-/* Of the file as it is, packed or not. */
-static int read_raw(struct boot_job *job, const struct boot_file *f, uint64_t off, uint8_t *buf, size_t len,
-		    const char *what)
+/* How much of a packed block can be needed for its first @want bytes: incompressible ones, and what the decoder likes to see behind. */
+static size_t packed_prefix(size_t want)
 {
-	if (f->fd >= 0)
-		return read_all(job, f, off, buf, len, what);
-	memcpy(buf, f->data + off, len);
-	return 0;
+	return want + want / 255 + 65536;
 }
 
-static size_t block_size(const struct boot_file *f, unsigned i)
-{
-	return i + 1 < f->blocks ? BOOT_BLOCK : (size_t)(f->size - (uint64_t)i * BOOT_BLOCK);
-}
-
-/* The first @len bytes of block @i into @out. */
-static int unpack(struct boot_job *job, const struct boot_file *f, unsigned i, uint8_t *out, size_t len)
+int boot_file_unpack(struct boot_job *job, const struct boot_file *f, unsigned i, size_t want,
+		     struct boot_space *space)
 {
 	const struct boot_block *b = &f->block[i];
-	uint8_t *packed = boot_buffer_new(b->packed_len);
-	int error;
+	size_t size = i + 1 < f->blocks ? BOOT_BLOCK : (size_t)(f->size - (uint64_t)i * BOOT_BLOCK);
+	size_t len = packed_prefix(want) < b->packed_len ? packed_prefix(want) : b->packed_len;
+	const uint8_t *packed = space->packed;
+	int error = 0;
 
-	if (!packed)
-		return boot_fail(job, ENOMEM, "%s: no memory to unpack the payload", f->name);
-	error = read_raw(job, f, b->packed_off, packed, b->packed_len, "payload");
-	if (!error && !boot_unpack_block(packed, b->packed_len, out, len, block_size(f, i)))
-		error = boot_fail(job, EINVAL, "%s: corrupt payload (lz4)", f->name);
-	boot_buffer_free(packed, b->packed_len);
-	return error;
-}
-
-int boot_file_unpack(struct boot_job *job, const struct boot_file *f, unsigned i, uint8_t **block)
-{
-	uint8_t *out = boot_buffer_new(BOOT_BLOCK);
-	int error;
-
-	if (!out)
-		return boot_fail(job, ENOMEM, "%s: no memory to unpack the payload", f->name);
-	error = unpack(job, f, i, out, block_size(f, i));
-	if (error)
-		boot_buffer_free(out, BOOT_BLOCK);
+	if (want > size)
+		want = size;
+	if (f->fd >= 0)
+		error = read_all(job, f, b->packed_off, space->packed, len, "payload");
 	else
-		*block = out;
+		packed = f->data + b->packed_off;
+	if (!error &&
+	    !boot_unpack_block(packed, len, space->bytes, want, want == size && len == b->packed_len))
+		error = boot_fail(job, EINVAL, "%s: corrupt payload (lz4)", f->name);
 	return error;
 }
 
@@ -136,23 +117,21 @@ int boot_file_unpack(struct boot_job *job, const struct boot_file *f, unsigned i
 static int read_blocks(struct boot_job *job, const struct boot_file *f, uint64_t off, uint8_t *buf,
 		       size_t len)
 {
-	int error = 0;
+	struct boot_space *space = boot_space_get(job);
+	int error = space ? 0 : boot_fail(job, ENOMEM, "%s: no memory to unpack the payload", f->name);
 
 	while (len && !error) {
 		uint64_t start = off % BOOT_BLOCK;
 		size_t n = len < BOOT_BLOCK - start ? len : (size_t)(BOOT_BLOCK - start);
-		uint8_t *out = boot_buffer_new(start + n);
 
-		if (!out)
-			return boot_fail(job, ENOMEM, "%s: no memory to unpack the payload", f->name);
-		error = unpack(job, f, (unsigned)(off / BOOT_BLOCK), out, start + n);
+		error = boot_file_unpack(job, f, (unsigned)(off / BOOT_BLOCK), start + n, space);
 		if (!error)
-			memcpy(buf, out + start, n);
-		boot_buffer_free(out, start + n);
+			memcpy(buf, space->bytes + start, n);
 		buf += n;
 		off += n;
 		len -= n;
 	}
+	boot_space_put(job, space);
 	return error;
 }
 
@@ -163,7 +142,12 @@ int boot_file_read(struct boot_job *job, const struct boot_file *f, uint64_t off
 
 	if (error)
 		return error;
-	return f->blocks ? read_blocks(job, f, off, buf, len) : read_raw(job, f, off, buf, len, what);
+	if (f->blocks)
+		return read_blocks(job, f, off, buf, len);
+	if (f->fd >= 0)
+		return read_all(job, f, off, buf, len, what);
+	memcpy(buf, f->data + off, len);
+	return 0;
 }
 
 static bool all_zero(const uint8_t *p, size_t len)
@@ -207,13 +191,13 @@ static void copy_sparse(const struct guest_memory *mem, uint8_t *dst, const uint
 }
 
 int boot_file_copy(struct boot_job *job, const struct boot_file *f, const struct guest_memory *mem,
-		   uint64_t off, uint8_t *dst, uint64_t len, const uint8_t *block, const char *what)
+		   uint64_t off, uint8_t *dst, uint64_t len, const struct boot_space *block, const char *what)
 {
 	uint8_t *chunk;
 	int error = 0;
 
 	if (block || f->fd < 0) {
-		copy_sparse(mem, dst, block ? block + off % BOOT_BLOCK : f->data + off, len);
+		copy_sparse(mem, dst, block ? block->bytes + off % BOOT_BLOCK : f->data + off, len);
 		return 0;
 	}
 	chunk = malloc(CHUNK);

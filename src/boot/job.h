@@ -16,7 +16,15 @@ struct boot_block {
 	uint32_t packed_len;
 };
 
-#define BOOT_BLOCK (8u << 20) /* of the legacy frame of lz4 (lz4_Frame_format.md, "Legacy frame") */
+#define BOOT_BLOCK      (8u << 20) /* of the legacy frame of lz4 (lz4_Frame_format.md, "Legacy frame") */
+#define BOOT_PACKED_MAX (BOOT_BLOCK + BOOT_BLOCK / 255 + 16) /* LZ4_COMPRESSBOUND() */
+
+/* Where a block is unpacked */
+struct boot_space {
+	uint8_t bytes[BOOT_BLOCK];
+	uint8_t packed[BOOT_PACKED_MAX];
+	struct boot_space *next;
+};
 
 /*
  * An image: a file, or bytes in memory. Everything reads through
@@ -93,16 +101,25 @@ int boot_file_read(struct boot_job *job, const struct boot_file *f, uint64_t off
  * Copies [@off, @off + @len) to @dst, guest memory that is zero: pages of
  * zeroes in the file are left alone, so that the host need not allocate them.
  * boot_file_check() was content. With blocks, the range lies in one of them and
- * @block is what boot_file_unpack() has made of that.
+ * @block has that; else it is NULL.
  */
 int boot_file_copy(struct boot_job *job, const struct boot_file *f, const struct guest_memory *mem,
-		   uint64_t off, uint8_t *dst, uint64_t len, const uint8_t *block, const char *what);
-/* Block @i into a new buffer of BOOT_BLOCK bytes, which is the caller's to free. */
-int boot_file_unpack(struct boot_job *job, const struct boot_file *f, unsigned i, uint8_t **block);
+		   uint64_t off, uint8_t *dst, uint64_t len, const struct boot_space *block,
+		   const char *what);
+/* The first @want bytes of block @i, or all, to space->bytes. */
+int boot_file_unpack(struct boot_job *job, const struct boot_file *f, unsigned i, size_t want,
+		     struct boot_space *space);
 
 /* ---- loading.c ---- */
 
 enum boot_file_id { BOOT_KERNEL, BOOT_PAYLOAD, BOOT_INITRD, BOOT_FILES };
+
+/*
+ * Lends a space, from job->loading, which keeps it for the next one: its pages cost as much
+ * as the unpacking. NULL: out of memory. Any thread.
+ */
+struct boot_space *boot_space_get(struct boot_job *job);
+void boot_space_put(struct boot_job *job, struct boot_space *space);
 
 struct boot_file *boot_loading_file(struct boot_loading *l, enum boot_file_id id);
 /*

@@ -35,6 +35,7 @@
 #include "boot/job.h"
 
 #define UNIT (2u << 20)
+#define HEAD (64u << 10)
 #define PAGE 4096u
 
 struct extent {
@@ -45,6 +46,13 @@ struct extent {
 
 enum state { TODO, BUSY, DONE };
 
+/* What is loaded as a whole: bytes of a file, of one block if it has blocks. */
+struct unit {
+	enum boot_file_id file;
+	enum state state;
+	uint64_t start, end;
+};
+
 struct boot_loading {
 	struct guest_memory_loading waiting; /* the first: wait_for() gets it */
 	struct guest_memory mem;
@@ -52,15 +60,14 @@ struct boot_loading {
 	struct extent extent[BOOT_MAX_CLAIMS];
 	unsigned extents;
 
-	/* Units of file i: first_unit[i] .. first_unit[i + 1], of unit_size[i] bytes */
-	unsigned first_unit[BOOT_FILES + 1];
-	uint64_t unit_size[BOOT_FILES];
-	pthread_mutex_t lock;
+	struct unit *unit;
+	unsigned units;
+	pthread_mutex_t lock; /* for what follows, and the units' states */
 	pthread_cond_t changed;
-	uint8_t *state; /* of each unit: enum state; under the lock */
-	unsigned left;  /* units that are not DONE */
-	bool stop;      /* nobody begins another unit */
-	int error;      /* the first one, as -errno, and its words */
+	unsigned left;            /* units that are not DONE */
+	struct boot_space *space; /* not lent */
+	bool stop;                /* nobody begins another unit */
+	int error;                /* the first one, as -errno, and its words */
 	char words[512];
 
 	void (*failed)(void *opaque);
@@ -90,6 +97,41 @@ static void close_files(struct boot_loading *l)
 		boot_file_close(&l->file[i]);
 }
 
+struct boot_space *boot_space_get(struct boot_job *job)
+{
+	struct boot_loading *l = job->loading;
+	struct boot_space *space;
+
+	pthread_mutex_lock(&l->lock);
+	space = l->space;
+	if (space)
+		l->space = space->next;
+	pthread_mutex_unlock(&l->lock);
+	return space ? space : (struct boot_space *)boot_buffer_new(sizeof(*space));
+}
+
+void boot_space_put(struct boot_job *job, struct boot_space *space)
+{
+	struct boot_loading *l = job->loading;
+
+	if (!space)
+		return;
+	pthread_mutex_lock(&l->lock);
+	space->next = l->space;
+	l->space = space;
+	pthread_mutex_unlock(&l->lock);
+}
+
+static void free_space(struct boot_loading *l)
+{
+	struct boot_space *space;
+
+	while ((space = l->space)) {
+		l->space = space->next;
+		boot_buffer_free((uint8_t *)space, sizeof(*space));
+	}
+}
+
 static void stop(struct boot_loading *l)
 {
 	pthread_mutex_lock(&l->lock);
@@ -108,7 +150,8 @@ void boot_loading_free(struct boot_loading *l)
 	close_files(l);
 	pthread_cond_destroy(&l->changed);
 	pthread_mutex_destroy(&l->lock);
-	free(l->state);
+	free_space(l);
+	free(l->unit);
 	free(l);
 }
 
@@ -134,11 +177,31 @@ int boot_file_place(struct boot_job *job, enum boot_file_id id, uint64_t off, ui
 
 /* ---- units ---- */
 
+static void add_unit(struct boot_loading *l, enum boot_file_id file, uint64_t start, uint64_t end)
+{
+	if (start < end)
+		l->unit[l->units++] = (struct unit){ file, TODO, start, end };
+}
+
+/* Where in its file the first instruction is. */
+static bool find_entry(const struct boot_loading *l, uint64_t entry, enum boot_file_id file, uint64_t *off)
+{
+	for (unsigned i = 0; i < l->extents; i++) {
+		const struct extent *e = &l->extent[i];
+
+		if (e->file == file && entry >= e->addr && entry - e->addr < e->len) {
+			*off = entry - e->addr + e->off;
+			return true;
+		}
+	}
+	return false;
+}
+
 /* All is noted: cuts it into units. */
 static int prepare(struct boot_job *job)
 {
 	struct boot_loading *l = job->loading;
-	uint64_t end[BOOT_FILES] = { 0 };
+	uint64_t end[BOOT_FILES] = { 0 }, entry, units = 0;
 
 	for (unsigned i = 0; i < l->extents; i++) {
 		const struct extent *e = &l->extent[i];
@@ -147,48 +210,57 @@ static int prepare(struct boot_job *job)
 			end[e->file] = e->off + e->len;
 	}
 	for (unsigned i = 0; i < BOOT_FILES; i++) {
-		const struct boot_file *f = &l->file[i];
 		/* All blocks of a payload, that a corrupt one be noticed wherever it is. */
-		uint64_t units = f->blocks ? f->blocks : (end[i] + UNIT - 1) / UNIT;
-
-		l->unit_size[i] = f->blocks ? BOOT_BLOCK : UNIT;
-		l->first_unit[i + 1] = l->first_unit[i] + (unsigned)units;
+		if (l->file[i].blocks)
+			end[i] = l->file[i].size;
+		units += end[i] / UNIT + 2;
 	}
-	l->left = l->first_unit[BOOT_FILES];
-	l->state = calloc(l->left + 1, 1);
-	return l->state ? 0 : boot_fail(job, ENOMEM, "%s: out of memory", job->in->kernel);
-}
+	l->unit = calloc(units, sizeof(*l->unit));
+	if (!l->unit)
+		return boot_fail(job, ENOMEM, "%s: out of memory", job->in->kernel);
+	for (unsigned i = 0; i < BOOT_FILES; i++) {
+		uint64_t size = l->file[i].blocks ? BOOT_BLOCK : UNIT;
 
-static enum boot_file_id file_of(const struct boot_loading *l, unsigned unit)
-{
-	unsigned i = 0;
+		for (uint64_t off = 0; off < end[i]; off += size) {
+			uint64_t next = off + size < end[i] ? off + size : end[i], middle = off;
 
-	while (unit >= l->first_unit[i + 1])
-		i++;
-	return i;
+			/* A block takes 10 ms, too long for who waits for the first instruction: it comes alone. */
+			if (l->file[i].blocks && find_entry(l, job->entry, i, &entry) && entry >= off &&
+			    entry + HEAD < next)
+				middle = entry + HEAD;
+			add_unit(l, i, off, middle);
+			add_unit(l, i, middle, next);
+		}
+	}
+	l->left = l->units;
+	return 0;
 }
 
 /* @job: where an error goes. */
-static int load_unit(struct boot_loading *l, struct boot_job *job, unsigned unit)
+static int load_unit(struct boot_loading *l, struct boot_job *job, const struct unit *u)
 {
-	enum boot_file_id id = file_of(l, unit);
-	const struct boot_file *f = &l->file[id];
-	uint64_t start = (unit - l->first_unit[id]) * l->unit_size[id];
-	uint64_t end = start + l->unit_size[id];
-	uint8_t *block = NULL;
-	int error = f->blocks ? boot_file_unpack(job, f, unit - l->first_unit[id], &block) : 0;
+	const struct boot_file *f = &l->file[u->file];
+	struct boot_space *block = NULL;
+	int error = 0;
 
+	if (f->blocks) {
+		uint64_t i = u->start / BOOT_BLOCK;
+
+		block = boot_space_get(job);
+		error = block ? boot_file_unpack(job, f, (unsigned)i, u->end - i * BOOT_BLOCK, block)
+			      : boot_fail(job, ENOMEM, "%s: no memory to unpack the payload", f->name);
+	}
 	for (unsigned i = 0; i < l->extents && !error; i++) {
 		const struct extent *e = &l->extent[i];
-		uint64_t from = e->off > start ? e->off : start;
-		uint64_t to = e->off + e->len < end ? e->off + e->len : end;
+		uint64_t from = e->off > u->start ? e->off : u->start;
+		uint64_t to = e->off + e->len < u->end ? e->off + e->len : u->end;
 
 		/* Low RAM: guest-physical is the offset in the mapping. */
-		if (e->file == id && from < to)
+		if (e->file == u->file && from < to)
 			error = boot_file_copy(job, f, &l->mem, from, l->mem.base + e->addr + (from - e->off),
 					       to - from, block, e->what);
 	}
-	boot_buffer_free(block, BOOT_BLOCK);
+	boot_space_put(job, block);
 	return error;
 }
 
@@ -205,26 +277,27 @@ static void note_failure(struct boot_loading *l, int error, const char *words)
 		l->failed(l->opaque);
 }
 
-static void ensure(struct boot_loading *l, unsigned unit)
+static void ensure(struct boot_loading *l, struct unit *u)
 {
 	char words[sizeof(l->words)] = "";
-	struct boot_job job = { .err = words, .errlen = sizeof(words) };
+	struct boot_job job = { .loading = l, .err = words, .errlen = sizeof(words) };
 	int error;
 
 	pthread_mutex_lock(&l->lock);
-	while (l->state[unit] == BUSY)
+	while (u->state == BUSY)
 		pthread_cond_wait(&l->changed, &l->lock);
-	if (l->state[unit] == TODO && !l->stop) {
-		l->state[unit] = BUSY;
+	if (u->state == TODO && !l->stop) {
+		u->state = BUSY;
 		pthread_mutex_unlock(&l->lock);
-		error = load_unit(l, &job, unit);
+		error = load_unit(l, &job, u);
 		pthread_mutex_lock(&l->lock);
 		if (error)
 			note_failure(l, error, words);
-		l->state[unit] = DONE;
+		u->state = DONE;
 		pthread_cond_broadcast(&l->changed);
 		if (--l->left == 0) {
 			close_files(l);
+			free_space(l);
 			atomic_store_explicit(&l->waiting.busy, false, memory_order_release);
 		}
 	}
@@ -235,8 +308,8 @@ static void ensure(struct boot_loading *l, unsigned unit)
 
 static void load_in_order(struct boot_loading *l)
 {
-	for (unsigned i = 0; i < l->first_unit[BOOT_FILES]; i++)
-		ensure(l, i);
+	for (unsigned i = 0; i < l->units; i++)
+		ensure(l, &l->unit[i]);
 }
 
 static void *loader_main(void *opaque)
@@ -249,12 +322,19 @@ static void *loader_main(void *opaque)
 int boot_loading_all(struct boot_job *job)
 {
 	struct boot_loading *l = job->loading;
-	int error = l->state ? 0 : prepare(job);
+	int error = l->unit ? 0 : prepare(job);
 
 	if (error)
 		return error;
 	load_in_order(l);
 	return l->error ? boot_fail(job, -l->error, "%s", l->words) : 0;
+}
+
+static void ensure_bytes(struct boot_loading *l, enum boot_file_id file, uint64_t start, uint64_t end)
+{
+	for (unsigned i = 0; i < l->units; i++)
+		if (l->unit[i].file == file && l->unit[i].start < end && start < l->unit[i].end)
+			ensure(l, &l->unit[i]);
 }
 
 /* memory.h. The range is RAM, so no sum wraps. Looks at nothing of the files: whoever is last closes them. */
@@ -268,11 +348,8 @@ static void wait_for(struct guest_memory_loading *waiting, uint64_t addr, uint64
 		uint64_t from = e->addr > start ? e->addr : start;
 		uint64_t to = e->addr + e->len < end ? e->addr + e->len : end;
 
-		if (from >= to)
-			continue;
-		for (uint64_t n = (from - e->addr + e->off) / l->unit_size[e->file];
-		     n <= (to - 1 - e->addr + e->off) / l->unit_size[e->file]; n++)
-			ensure(l, l->first_unit[e->file] + (unsigned)n);
+		if (from < to)
+			ensure_bytes(l, e->file, from - e->addr + e->off, to - e->addr + e->off);
 	}
 }
 
