@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cpu/tsc.h"
+
 /* --block=FILE[,ro][,cow][,serial=NAME][,direct] */
 struct block_config {
 	char *path;      /* a file, a block device, or an nbd:// or nbd+unix:// URI; owned (malloc) */
@@ -62,6 +64,7 @@ struct config {
 	bool perf_map;            /* --perf-map: for perf(1) */
 	const char *soft_disable; /* list of words, or NULL */
 	uint64_t started;         /* when the program began, CLOCK_MONOTONIC in ns; set by main() */
+	struct tsc_moment first;  /* of main(); zero: not known */
 	unsigned escape;          /* enum escape_keys */
 	struct device_config device[CONFIG_MAX_DEVICES];
 	unsigned devices;

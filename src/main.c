@@ -42,6 +42,7 @@ int main(int argc, char **argv)
 	struct config cfg;
 	int status = EXIT_USAGE;
 	uint64_t started = program_start();
+	struct tsc_moment first = tsc_moment_now();
 
 	/*
 	 * Large pieces come and go with each reboot of the guest. By default
@@ -52,6 +53,7 @@ int main(int argc, char **argv)
 	switch (options_parse(&cfg, argc, argv, err, sizeof(err))) {
 	case OPTIONS_RUN:
 		cfg.started = started;
+		cfg.first = first;
 		status = machine_run(&cfg);
 		break;
 	case OPTIONS_HELP:

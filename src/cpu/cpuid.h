@@ -75,7 +75,13 @@ static inline bool cpuid_has(const struct cpuid_table *t, enum cpu_feature f)
 	return t->features[f / 64] >> (f % 64) & 1;
 }
 
-/* Builds the table for a guest of @vcpus CPUs on this host. */
+struct tsc_moment;
+
+/*
+ * Builds the table for a guest of @vcpus CPUs on this host. @since: see tsc.h; the other
+ * starts to measure now.
+ */
+void cpuid_build_since(struct cpuid_table *t, unsigned vcpus, const struct tsc_moment *since);
 void cpuid_build(struct cpuid_table *t, unsigned vcpus);
 
 /*
@@ -98,8 +104,5 @@ void cpuid_build_for(struct cpuid_table *t, unsigned vcpus, const struct host_cp
  */
 void cpuid_query(const struct cpuid_table *t, const struct x86_state *s, unsigned cpu, uint32_t leaf,
 		 uint32_t subleaf, uint32_t out[4]);
-
-/* Frequency of the host's TSC in kHz. Takes up to 3 ms where nobody tells it. */
-uint32_t tsc_frequency_khz(void);
 
 #endif
