@@ -112,7 +112,8 @@ static bool run_once(struct lguest_vcpu *v)
 	if (n < 0 && errno == ENOENT) {
 		n = pread(v->fd, reason, sizeof(reason) - 1, 0);
 		reason[n > 0 ? n : 0] = 0;
-		v->bus.ended(v->bus.machine, 0, false, reason);
+		v->bus.ended(v->bus.machine, 0, false,
+			     *reason ? reason : "the guest is dead, and the host's kernel does not say why");
 		return true;
 	}
 	fprintf(stderr, "lguest: " DEVICE ": running the guest: %s\n",
