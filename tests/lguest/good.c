@@ -39,6 +39,7 @@ static void run_old_layout(void)
 		*(volatile uint32_t *)(KERNEL + addr(&lguest_data) + offsetof(struct lguest_data, word[4])),
 		LG_SYSCALL, "paging is on: PAGE_OFFSET can be read");
 	check_equal(lguest_data.word[1], addr(noirq_start), "noirq_start is where it was");
+	check(lguest_data.seconds > 1600000000 && lguest_data.nanoseconds < 1000000000, "wall clock");
 	/* VMCALL, which these guests use, is replaced in place. */
 	{
 		static volatile uint8_t *insn;
@@ -89,6 +90,23 @@ static void run_segments(void)
 	hypercall(LG_LOAD_TLS, addr(tls), 0, 0, 0);
 	for (unsigned i = 0; i < 3; i++)
 		check_equal(read_fs((uint16_t)((LG_GDT_TLS + i) * 8 + 3)), mark[i], "TLS descriptor");
+
+	/* One that is in use may go: the register keeps what it has loaded, also over a trap. (The original could not.) */
+	{
+		static uint64_t none[3];
+		uint32_t val;
+
+		set_gates();
+		handler = remember;
+		skip = 2;
+		__asm__ volatile(
+			"movw %w1, %%fs; int $0x1f; ud2; movl %%fs:0, %0; xorl %%ecx, %%ecx; movw %%cx, %%fs"
+			: "=r"(val)
+			: "r"(LG_GDT_TLS * 8 + 3), "a"(LG_LOAD_TLS), "b"(none)
+			: "ecx", "memory");
+		check_equal(last.vector, 6, "a trap, with a descriptor gone that is in use");
+		check_equal(val, mark[0], "the segment is still there");
+	}
 
 	/* The host's own entries are not for the guest: loading them is a fault. */
 	set_gates();
