@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Runs lguest --engine=lguest on a kernel of its own (fake_kernel.c).
 
-    run.py LGUEST KERNEL.elf OLD-HOST
+    run.py LGUEST KERNEL.elf OLD-HOST OLDEST
 
 LGUEST is built with the fake; any 32-bit ELF file will do as KERNEL, for it is loaded but does not run.
-The same again by OLD-HOST, which takes away what kernels of 2.6.31 and 3.12 do not have.
+The same again by OLD-HOST, which takes away the system calls that kernels of 3.12 and 2.6.31 do not have: those
+above 313 and OLDEST.
 """
 import os
 import re
@@ -90,10 +91,10 @@ class Runner:
 
 
 def main():
-    lguest, kernel, old_host = sys.argv[1:]
+    lguest, kernel, old_host, oldest = sys.argv[1:]
     passed = failed = 0
     with tempfile.TemporaryDirectory() as scratch:
-        for name, under in (('this host', []), ('Linux 3.12', [old_host, '313']), ('Linux 2.6.31', [old_host, '298'])):
+        for name, under in (('this host', []), ('Linux 3.12', [old_host, '313']), ('Linux 2.6.31', [old_host, oldest])):
             runner = Runner(lguest, kernel, under, name, scratch)
             runner.all()
             passed += runner.passed
