@@ -57,8 +57,8 @@ struct block *block_find(struct soft_engine *e, uint64_t phys, uint32_t mode, bo
 			continue;
 		b = meta_at(e, (slot[i] ^ tag) << 3);
 		if (b->phys == phys && b->mode == mode && b->absolute == absolute &&
-		    (!absolute || b->page_va == page_va) &&
-		    (phys2 == ~0ull || b->phys2 == ~0ull || b->phys2 == phys2))
+		    (!absolute || block_page_va(b) == page_va) &&
+		    (phys2 == ~0ull || !b->second || block_second(b)->phys == phys2))
 			return b;
 	}
 	return NULL;
@@ -99,9 +99,15 @@ static struct block_exit *exit_at(struct soft_engine *e, uint32_t off)
 	return off ? meta_at(e, off) : NULL;
 }
 
+/* Cache offset of its rel32. */
+static uint32_t exit_patch(const struct block *b, const struct block_exit *x)
+{
+	return (x->patch_cold ? b->cold : b->hot) + x->patch;
+}
+
 void block_link(struct soft_engine *e, struct block_exit *x, struct block *to)
 {
-	const struct block *from = meta_at(e, x->from);
+	struct block *from = exit_block(x);
 	uint32_t self = meta_off(e, x);
 
 	if (x->to || from->invalid || to->invalid)
@@ -112,16 +118,18 @@ void block_link(struct soft_engine *e, struct block_exit *x, struct block *to)
 	if (to->incoming)
 		exit_at(e, to->incoming)->prev_in = self;
 	to->incoming = self;
-	if (x->cross && !x->on_cross) {
-		x->on_cross = true;
-		x->next_cross = e->cross_links;
-		e->cross_links = self;
+	if (x->cross && !from->on_cross) {
+		from->on_cross = true;
+		from->next_cross = e->cross_links;
+		e->cross_links = meta_off(e, from);
 	}
-	patch_rel32(e, x->patch, block_direct_entry(to) + (x->forward ? POLL_LEN : 0));
+	patch_rel32(e, exit_patch(from, x), block_direct_entry(to) + (x->forward ? POLL_LEN : 0));
 }
 
 static void unlink_exit(struct soft_engine *e, struct block_exit *x)
 {
+	const struct block *from = exit_block(x);
+
 	if (!x->to)
 		return;
 	if (x->prev_in)
@@ -131,21 +139,19 @@ static void unlink_exit(struct soft_engine *e, struct block_exit *x)
 	if (x->next_in)
 		exit_at(e, x->next_in)->prev_in = x->prev_in;
 	x->to = 0;
-	patch_rel32(e, x->patch, x->stub);
+	patch_rel32(e, exit_patch(from, x), from->cold + x->stub);
 }
 
 void block_unlink_cross(struct soft_engine *e)
 {
-	struct block_exit *x = exit_at(e, e->cross_links);
+	struct block *b = block_of(e, e->cross_links);
 
-	/* An exit that has been unlinked by itself is still on this list. */
-	while (x) {
-		struct block_exit *next = exit_at(e, x->next_cross);
-
-		x->next_cross = 0;
-		x->on_cross = false;
-		unlink_exit(e, x);
-		x = next;
+	/* Whose exits have been unlinked by themselves is still on this list. */
+	for (; b; b = block_of(e, b->next_cross)) {
+		b->on_cross = false;
+		for (unsigned i = 0; i < b->exit_count; i++)
+			if (block_exits(b)[i].cross)
+				unlink_exit(e, &block_exits(b)[i]);
 	}
 	e->cross_links = 0;
 }
@@ -154,7 +160,7 @@ static void remove_from(struct soft_engine *e, uint32_t *list, uint32_t off, boo
 {
 	while (*list) {
 		struct block *b = meta_at(e, *list);
-		uint32_t *next = second ? &b->page2_next : &b->page_next;
+		uint32_t *next = second ? &block_second(b)->page_next : &b->page_next;
 
 		if (*list == off) {
 			*list = *next;
@@ -180,8 +186,8 @@ static void drop_block(struct soft_engine *e, struct block *b)
 
 	unlink_block(e, b);
 	remove_from(e, &code_page(e, b->phys)->blocks, meta_off(e, b), false);
-	if (b->phys2 != ~0ull)
-		remove_from(e, &code_page(e, b->phys2)->blocks2, meta_off(e, b), true);
+	if (b->second)
+		remove_from(e, &code_page(e, block_second(b)->phys)->blocks2, meta_off(e, b), true);
 	/*
 	 * Jump caches may still lead here, with the target in R11: let them run
 	 * into a jump to the dispatcher. Nobody resumes in these five bytes.
@@ -209,11 +215,13 @@ void block_insert(struct soft_engine *e, struct block *b)
 	b->page_next = p->blocks;
 	p->blocks = self;
 	p->granules |= b->dep;
-	if (b->phys2 != ~0ull) {
-		p = code_page(e, b->phys2);
-		b->page2_next = p->blocks2;
+	if (b->second) {
+		struct block_second *second = block_second(b);
+
+		p = code_page(e, second->phys);
+		second->page_next = p->blocks2;
 		p->blocks2 = self;
-		p->granules |= b->dep2;
+		p->granules |= second->dep;
 	}
 }
 
@@ -270,8 +278,8 @@ static void page_recount(struct soft_engine *e, uint64_t phys)
 	p->granules = 0;
 	for (b = block_of(e, p->blocks); b; b = block_of(e, b->page_next))
 		p->granules |= b->dep;
-	for (b = block_of(e, p->blocks2); b; b = block_of(e, b->page2_next))
-		p->granules |= b->dep2;
+	for (b = block_of(e, p->blocks2); b; b = block_of(e, block_second(b)->page_next))
+		p->granules |= block_second(b)->dep;
 	page_forget(e, phys);
 }
 
@@ -296,12 +304,12 @@ bool block_invalidate(struct soft_engine *e, uint64_t phys, unsigned len, const 
 		hit |= b == current;
 		e->vcpu->stats.invalidations++;
 		drop_block(e, b);
-		if (b->phys2 != ~0ull)
-			page_forget(e, b->phys2);
+		if (b->second)
+			page_forget(e, block_second(b)->phys);
 	}
 	for (b = block_of(e, p->blocks2); b; b = next) {
-		next = block_of(e, b->page2_next);
-		if (!(b->dep2 & mask))
+		next = block_of(e, block_second(b)->page_next);
+		if (!(block_second(b)->dep & mask))
 			continue;
 		hit |= b == current;
 		e->vcpu->stats.invalidations++;
@@ -316,7 +324,7 @@ static void region_start(struct soft_engine *e, unsigned region)
 {
 	e->region = region;
 	e->hot_next = region ? region * REGION_HOT : e->hot_start;
-	e->cold_next = region ? CODE_HOT_SIZE + region * REGION_COLD : e->cold_start;
+	e->cold_next = CODE_HOT_SIZE + region * REGION_COLD;
 	e->meta_next = region ? region * REGION_META : 64; /* offset 0 means none */
 	e->hot_end = (region + 1) * REGION_HOT;
 	e->cold_end = CODE_HOT_SIZE + (region + 1) * REGION_COLD;
@@ -336,18 +344,18 @@ static void forget_trampolines(struct soft_engine *e, uint32_t from, uint32_t to
 		e->tramp_cache[i].start = 0;
 }
 
-/* Links from within metadata [@from, @to) leave the list; they are undone elsewhere. */
+/* Blocks in metadata [@from, @to) leave the list; their links are undone elsewhere. */
 static void forget_cross_links(struct soft_engine *e, uint32_t from, uint32_t to)
 {
 	uint32_t *link = &e->cross_links;
 
 	while (*link) {
-		struct block_exit *x = exit_at(e, *link);
+		struct block *b = meta_at(e, *link);
 
 		if (*link - from < to - from)
-			*link = x->next_cross;
+			*link = b->next_cross;
 		else
-			link = &x->next_cross;
+			link = &b->next_cross;
 	}
 }
 
@@ -364,7 +372,7 @@ static void page_sweep(struct soft_engine *e, uint64_t phys)
 
 		while (*list) {
 			struct block *b = meta_at(e, *list);
-			uint32_t *next = second ? &b->page2_next : &b->page_next;
+			uint32_t *next = second ? &block_second(b)->page_next : &b->page_next;
 
 			if (b->invalid)
 				*list = *next;
@@ -399,8 +407,8 @@ void block_next_region(struct soft_engine *e)
 		struct block *b = meta_at(e, e->by_hot[region][i]);
 
 		page_sweep(e, b->phys);
-		if (b->phys2 != ~0ull)
-			page_sweep(e, b->phys2);
+		if (b->second)
+			page_sweep(e, block_second(b)->phys);
 	}
 	forget_cross_links(e, meta, meta + REGION_META);
 	forget_trampolines(e, cold, cold + REGION_COLD);
@@ -439,7 +447,7 @@ void block_flush_all(struct soft_engine *e)
 		e->vcpu->stats.code_flushes++;
 }
 
-struct block *block_at(struct soft_engine *e, uint32_t off, const struct insn_map **map, unsigned *guest)
+struct block *block_at(struct soft_engine *e, uint32_t off, const struct insn_map **map)
 {
 	const uint32_t *by_hot;
 	uint32_t lo = 0, hi;
@@ -460,23 +468,18 @@ struct block *block_at(struct soft_engine *e, uint32_t off, const struct insn_ma
 	if (!lo)
 		return NULL;
 	b = block_of(e, by_hot[lo - 1]);
-	if (off >= b->hot + b->hot_len)
-		return NULL;
-	*map = block_map(b);
-	*guest = b->phys & (PAGE_SIZE - 1);
-	for (unsigned i = 1; i < b->insn_count && block_map(b)[i].host <= off - b->hot; i++) {
-		*guest += (*map)->len;
-		++*map;
-	}
-	return b;
+	*map = NULL;
+	for (unsigned i = 0; i < b->map_count && block_map(b)[i].host <= off - b->hot; i++)
+		*map = &block_map(b)[i];
+	return *map && off < b->hot + b->hot_len ? b : NULL;
 }
 
-const struct desc *trampoline_at(struct soft_engine *e, uint32_t off)
+uint32_t trampoline_at(struct soft_engine *e, uint32_t off)
 {
 	for (uint32_t i = 0; i < e->trampoline_count; i++)
 		if (off >= e->trampolines[i].start && off < e->trampolines[i].end)
 			return e->trampolines[i].site;
-	return NULL;
+	return 0;
 }
 
 /* ---- devices ---- */

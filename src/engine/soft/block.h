@@ -32,12 +32,13 @@
 #define CODE_CACHE_SIZE \
 	(CODE_HOT_SIZE + CODE_REGIONS * REGION_COLD) /* documented in README.md and lguest.1 */
 #define META_SIZE (CODE_REGIONS * REGION_META)
+#define HOT_ALIGN 16u
 
 /*
  * Buckets of a cache line each. A slot holds part of the hash and the block's meta
  * offset / 8, so that most lookups that find nothing touch nothing else.
  */
-#define HASH_BUCKET_BITS 13
+#define HASH_BUCKET_BITS 14
 #define HASH_BUCKET      16
 #define HASH_OFF_BITS    21
 _Static_assert(META_SIZE >> 3 <= 1u << HASH_OFF_BITS, "a hash slot holds any meta offset");
@@ -47,47 +48,62 @@ struct block;
 /*
  * A direct exit of a block, whose jump can be made to lead to its target.
  * There are more of these than of anything else, so they refer to each other
- * by meta offsets; 0: none.
+ * by meta offsets (0: none), and to their block by lying behind it.
  */
 struct block_exit {
-	uint32_t from;       /* its block */
-	uint32_t to;         /* the block it is linked to */
-	uint32_t next_in;    /* list of to->incoming */
-	uint32_t prev_in;    /* 0: the first one there */
-	uint32_t next_cross; /* list of linked exits that lead to another page */
-	uint32_t patch;      /* cache offset of the rel32 */
-	uint32_t stub;       /* cache offset it points to while unlinked */
-	uint32_t mode;       /* the mode word at the target */
-	int32_t target;      /* offset from the page of the block */
-	bool cross;          /* the target lies in another page */
-	bool never;          /* its target straddles pages: do not try again */
-	bool on_cross;       /* it is on the engine's list of those */
-	bool forward; /* leads on in the same page: no need to poll there, for no loop is without another exit */
+	uint32_t to;      /* the block it is linked to */
+	uint32_t next_in; /* list of to->incoming */
+	uint32_t prev_in; /* 0: the first one there */
+	int32_t target;   /* offset from the page of the block */
+	uint16_t patch;   /* the rel32: offset from the block's hot, or cold, code */
+	uint16_t stub;    /* what that leads to while unlinked: offset from its cold code */
+	uint8_t index;    /* its number in the block */
+	bool cross : 1;   /* the target lies in another page */
+	bool never : 1;   /* its target straddles pages: do not try again */
+	bool forward : 1; /* leads on in the same page: no need to poll there, for no loop is without another exit */
+	bool patch_cold : 1; /* the rel32 lies in cold code */
+	bool ungrouped : 1;  /* leads to the block without groups */
+	bool other_ac : 1;   /* the mode word at the target has MODE_AC flipped */
 };
 
-/* Where each guest instruction's host code begins, from the block's first on: for faults in copied code. */
+/* Guest instructions that the host CPU may refuse, in order: for faults in copied code. */
 struct insn_map {
-	uint16_t host;      /* offset from the block's hot code */
-	uint8_t host_flags; /* compressed mask of flags that live in RFLAGS (flags_pack) */
-	uint8_t len;
+	uint16_t host;       /* offset from the block's hot code */
+	uint16_t guest;      /* offset from the block's first byte */
+	uint16_t host_flags; /* compressed mask of flags that live in RFLAGS (flags_pack) */
 };
 
+/*
+ * In the metadata, in one piece: struct block, its exits, page_va if it is
+ * absolute, struct block_second if it has a second part, its struct sysops, the
+ * sites (packed descriptors), its map.
+ */
 struct block {
 	uint64_t phys;
-	uint64_t phys2;   /* physical page of the second part; ~0: none */
-	uint64_t page_va; /* absolute blocks: linear address of the page; else 0 */
-	uint64_t dep;     /* 64-byte granules of the first page it depends on */
-	uint64_t dep2;    /* and of the second */
+	uint64_t dep; /* 64-byte granules of the first page it depends on */
 	uint32_t mode;
-	uint32_t hot; /* cache offset */
-	/* Meta offsets of other blocks; 0: none */
-	uint32_t page_next, page2_next;
-	uint32_t incoming; /* exits linked to it: meta offset of the first */
+	uint32_t hot, cold;  /* cache offsets */
+	uint32_t page_next;  /* meta offset of another block; 0: none */
+	uint32_t incoming;   /* exits linked to it: meta offset of the first */
+	uint32_t next_cross; /* list of blocks with linked exits that lead to another page */
 	uint16_t hot_len;
-	uint16_t insn_count;
-	uint16_t exit_count;
-	bool absolute;
-	bool invalid;
+	uint16_t site_words;
+	uint8_t exit_count;
+	uint8_t sysop_count;
+	uint8_t map_count;
+	bool absolute : 1;
+	bool invalid : 1;
+	bool second : 1;
+	bool on_cross : 1; /* it is on the engine's list of those */
+};
+_Static_assert(sizeof(struct block) == 48 && sizeof(struct block_exit) == 24, "there are many of them");
+
+/* Of a block whose instruction straddles pages. */
+struct block_second {
+	uint64_t phys; /* physical page of the second part */
+	uint64_t dep;  /* granules of it that the block depends on */
+	uint32_t page_next;
+	uint32_t unused;
 };
 
 /* Physical pages with code in them. */
@@ -101,8 +117,9 @@ struct code_page {
 };
 
 /*
- * What a place in translated code says when it leaves for C. Lies in the cold
- * region (read through the executable mapping).
+ * What a place in translated code, a site, says when it leaves for C. In R9 it
+ * brings its id: the meta offset of its block / 8, and its number there. Sites are
+ * kept packed: see site_pack().
  */
 enum access_kind { ACCESS_READ, ACCESS_WRITE, ACCESS_RMW };
 
@@ -113,82 +130,90 @@ enum desc_kind {
 	DESC_POLL,       /* exit_request at block entry */
 	DESC_ACCESS,     /* memory access that missed the TLB */
 	DESC_SEGMENT,    /* x11 = effective address: check the segment, return the linear address in r11 */
-	DESC_SYSOP,      /* struct sysop follows */
+	DESC_SYSOP,      /* has a struct sysop */
 	DESC_STORED,     /* a store trampoline has run its instruction */
-	DESC_STRING,     /* rep string instruction; struct sysop follows */
+	DESC_STRING,     /* rep string instruction; has a struct sysop */
 	DESC_GROUP,      /* the check of a group of accesses failed */
 	DESC_HOST_FAULT, /* a copied instruction faulted: see vcpu.host_fault */
 	DESC_KINDS
 };
 
+#define SITE_STORED 0x80000000u /* in an id: the trampoline of that site, DESC_STORED */
+#define SITE_POLL   0 /* the number of each block's poll; others follow, exits count down from SITE_EXIT */
+#define SITE_EXIT   255
+/* Ids below 256 belong to no block, they are the kind: DESC_STALE, DESC_HOST_FAULT. */
+static inline uint32_t site_id(uint32_t block, unsigned number)
+{
+	return block >> 3 << 8 | number;
+}
+
+struct sysop;
+
 struct desc {
+	uint32_t id;
 	uint8_t kind;
-	uint8_t len : 4;   /* of the guest instruction */
-	uint8_t group : 4; /* the group whose addend is in R9, or 0 */
-	uint16_t off;      /* its offset from the page (0..4095) */
-	uint32_t block;    /* meta offset of the struct block */
+	uint8_t len;    /* of the guest instruction */
+	uint8_t group;  /* the group whose addend is in R9, or 0 */
+	uint16_t off;   /* its offset from the page (0..4095) */
+	uint32_t block; /* meta offset of the struct block */
+	/* cache offset: of the access itself, r11 = host address; of the check of a group; behind the exit */
+	uint32_t resume;
 	union {
 		struct {
 			uint8_t size;
-			uint8_t write : 2;  /* enum access_kind; for DESC_SEGMENT, 0 or 1 */
-			uint8_t seg : 3;    /* enum x86_segreg */
-			uint8_t align : 1;  /* not a multiple of its size: #GP(0) */
-			uint8_t stay : 1;   /* a call: not to be left behind the store */
+			uint8_t write;      /* enum access_kind; for DESC_SEGMENT, 0 or 1 */
+			uint8_t seg;        /* enum x86_segreg */
+			bool align;         /* not a multiple of its size: #GP(0) */
+			bool stay;          /* a call: not to be left behind the store */
 			uint8_t host_flags; /* flags in RFLAGS after the instruction (flags_pack) */
 			uint8_t op_len;     /* bytes from resume to the end of the instruction's host code */
-			uint32_t resume;    /* cache offset of the access itself, r11 = host address */
 		} access;
 		struct {
-			uint8_t size;          /* of the first access of the group */
-			uint8_t write : 2;     /* its enum access_kind */
-			uint8_t all_write : 1; /* some access of the group writes */
-			uint8_t stack : 1;     /* checked against the block's entry in vcpu.stack */
-			uint16_t span;         /* bytes from the lowest to the highest */
-			int32_t own;           /* the first access' distance from the lowest */
-			uint32_t resume;       /* cache offset of the check */
-			uint32_t exit;         /* meta offset of the exit to the block without groups */
+			uint8_t size;   /* of the first access of the group */
+			uint8_t write;  /* its enum access_kind */
+			bool all_write; /* some access of the group writes */
+			bool stack;     /* checked against the block's entry in vcpu.stack */
+			uint8_t exit;   /* number of the exit to the block without groups */
+			uint16_t span;  /* bytes from the lowest to the highest */
+			uint16_t own;   /* the first access' distance from the lowest */
 		} check;
 		struct {
-			uint32_t resume; /* cache offset behind the exit */
+			const struct sysop *op;
 		} sys;
 		struct {
 			int32_t undo; /* what to add to RSP if the target is not canonical: #GP at the branch */
 		} jump;
 		struct {
-			uint32_t exit; /* meta offset of the struct block_exit */
+			uint8_t exit; /* number of the struct block_exit */
 		} exit;
 	};
 };
 
-/* Descriptors are as short as their kind allows: there is one for nearly each instruction. */
-static inline unsigned desc_size(enum desc_kind kind)
-{
-	switch (kind) {
-	case DESC_EXIT:
-	case DESC_JUMP: return offsetof(struct desc, jump) + 4;
-	case DESC_STALE:
-	case DESC_POLL: return offsetof(struct desc, jump);
-	case DESC_SYSOP:
-	case DESC_STRING: return 16; /* keeps the struct sysop behind it aligned */
-	case DESC_GROUP: return sizeof(struct desc);
-	default: return offsetof(struct desc, access) + sizeof(((struct desc *)0)->access);
-	}
-}
+/* Behind the code that leaves a check of the stack's group for a thunk: where that finds it, from R9. */
+struct stack_record {
+	uint32_t resume; /* cache offset of the check */
+	uint16_t span;
+	uint8_t group; /* whose addend is in R9 */
+} __attribute__((packed, aligned(1)));
 
-static inline const void *desc_sysop(const struct desc *d)
-{
-	return (const uint8_t *)d + 16;
-}
+/* ---- site.c: fast C ---- */
+/* Packs @d, of block @b, into @words (at least SITE_WORDS); returns how many. */
+#define SITE_WORDS 3
+unsigned site_pack(const struct block *b, const struct desc *d, uint32_t *words);
+/* What site @id says. */
+struct soft_engine;
+void site_read(const struct soft_engine *e, uint32_t id, struct desc *d);
 
 /* Where the trampoline of a store site is; direct-mapped by the site's offset. */
 #define TRAMP_CACHE_SIZE 4096
 struct tramp_cache_entry {
-	uint32_t site, start; /* cache offsets; start 0: empty */
+	uint32_t site;  /* id */
+	uint32_t start; /* cache offset; 0: empty */
 };
 
 struct trampoline {
 	uint32_t start, end; /* cache offsets */
-	const struct desc *site;
+	uint32_t site;       /* id */
 };
 
 /* Mostly there is one (the kernel's direct map), or two. Each: view << 24 | index, | WRITER_VALID; 0: none. */
@@ -237,22 +262,21 @@ struct soft_engine {
 	/* code cache */
 	int code_fd;
 	uint8_t *code_rw, *code_rx;
-	unsigned region;                /* the one that is being filled */
-	uint32_t hot_next, cold_next;   /* cache offsets */
-	uint32_t hot_end, cold_end;     /* of the region */
-	uint32_t hot_start, cold_start; /* of the first region, behind the thunks */
-	uint32_t thunk_stack[STACK_ENTRIES]
-			    [2];         /* fills the entry in vcpu.stack from the TLB, [1]: for writes */
+	unsigned region;              /* the one that is being filled */
+	uint32_t hot_next, cold_next; /* cache offsets */
+	uint32_t hot_end, cold_end;   /* of the region */
+	uint32_t hot_start;           /* of the first region, behind the thunks */
+	/* fills the entry in vcpu.stack from the TLB, [1]: for writes */
+	uint32_t thunk_stack[STACK_ENTRIES][2];
 	uint32_t thunk_jump[VIEW_COUNT]; /* looks into the neighbouring slot, then leaves */
 	uint32_t thunk_enter, thunk_exit, thunk_exit_flags, thunk_stale;
-	uint32_t desc_host_fault;
 	bool flush_wanted, region_wanted;
 
 	/* metadata, bump-allocated, reset with the code */
 	uint8_t *meta;
 	uint32_t meta_next, meta_end;
 	uint32_t (*hash)[HASH_BUCKET];
-	uint32_t cross_links; /* meta offset of the first exit */
+	uint32_t cross_links; /* meta offset of the first block that has any */
 	uint32_t emptied;     /* how many regions have been */
 	/* Meta offsets of a region's blocks in order of hot code, and how many */
 	uint32_t (*by_hot)[REGION_BLOCKS];
@@ -316,16 +340,47 @@ static inline uint16_t flags_ax_mask(uint32_t f)
 /* Room in the metadata, or NULL when the region's is full. */
 void *meta_alloc(struct soft_engine *e, size_t size);
 
-/* Behind a block lie its map and, in one piece, its exits; nothing else may be allocated between. */
-static inline struct insn_map *block_map(const struct block *b)
-{
-	return (struct insn_map *)(uintptr_t)(b + 1);
-}
-
 static inline struct block_exit *block_exits(const struct block *b)
 {
-	return (struct block_exit *)(uintptr_t)((const uint8_t *)(b + 1) +
-						((sizeof(struct insn_map) * b->insn_count + 7) & ~7ul));
+	return (struct block_exit *)(uintptr_t)(b + 1);
+}
+
+static inline struct block *exit_block(const struct block_exit *x)
+{
+	return (struct block *)(uintptr_t)(x - x->index) - 1;
+}
+
+/* Absolute blocks: linear address of the page; else 0. */
+static inline uint64_t block_page_va(const struct block *b)
+{
+	return b->absolute ? *(const uint64_t *)(block_exits(b) + b->exit_count) : 0;
+}
+
+/* NULL: it has no second part. */
+static inline struct block_second *block_second(const struct block *b)
+{
+	return !b->second
+		       ? NULL
+		       : (struct block_second *)((uint64_t *)(block_exits(b) + b->exit_count) + b->absolute);
+}
+
+/* Physical page of the second part; ~0: none. */
+static inline uint64_t block_phys2(const struct block *b)
+{
+	return b->second ? block_second(b)->phys : ~0ull;
+}
+
+const uint32_t *block_sites(const struct block *b);
+static inline struct insn_map *block_map(const struct block *b)
+{
+	return (struct insn_map *)(uintptr_t)(block_sites(b) + b->site_words);
+}
+
+/* What the block is found by at the target of its exit. */
+static inline uint32_t exit_mode(const struct block_exit *x)
+{
+	return (exit_block(x)->mode & ~MODE_UNGROUPED) ^ (x->other_ac ? MODE_AC : 0) ^
+	       (x->ungrouped ? MODE_UNGROUPED : 0);
 }
 
 /* Has the region room for @bytes of hot, and of cold, code and one more block? */
@@ -340,8 +395,8 @@ static inline void code_commit(struct soft_engine *e, const struct block *b, uin
 			       uint32_t cold_next)
 {
 	e->by_hot[e->region][e->by_hot_count[e->region]++] = meta_off(e, b);
-	e->hot_next = (hot_next + 15) & ~15u;
-	e->cold_next = (cold_next + 7) & ~7u;
+	e->hot_next = (hot_next + HOT_ALIGN - 1) & ~(HOT_ALIGN - 1);
+	e->cold_next = cold_next;
 }
 
 /* The 64-byte granules of a page that bytes [@from, @to) of it lie in. */
@@ -390,9 +445,10 @@ void page_watch(struct soft_engine *e, uint32_t page);
 void block_next_region(struct soft_engine *e);
 /* Empties the cache. Only while no vCPU is inside translated code. */
 void block_flush_all(struct soft_engine *e);
-/* The block whose hot code holds cache offset @off, the map entry and the instruction's page offset; NULL if none. */
-struct block *block_at(struct soft_engine *e, uint32_t off, const struct insn_map **map, unsigned *guest);
-const struct desc *trampoline_at(struct soft_engine *e, uint32_t off);
+/* The block whose hot code holds cache offset @off, and the map's entry for the instruction; NULL if none. */
+struct block *block_at(struct soft_engine *e, uint32_t off, const struct insn_map **map);
+/* The id of the site whose trampoline lies there, or 0. */
+uint32_t trampoline_at(struct soft_engine *e, uint32_t off);
 
 /* ---- thunk.c ---- */
 void thunks_create(struct soft_engine *e);

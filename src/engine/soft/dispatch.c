@@ -176,7 +176,7 @@ static uint64_t wrap_ip(const struct soft_cpu *c, uint64_t rip)
 /* RIP at page offset @off of @b, which is the block that runs now. */
 static uint64_t block_rip(const struct soft_vcpu *v, const struct block *b, uint64_t off)
 {
-	uint64_t lin = (b->absolute ? b->page_va : v->vbase) + off;
+	uint64_t lin = (b->absolute ? block_page_va(b) : v->vbase) + off;
 
 	if (v->c.mode & MODE_CS64)
 		return lin;
@@ -310,7 +310,7 @@ static struct block *find_block(struct soft_vcpu *v, uint64_t lin, uint32_t mode
 	}
 	absolute = *global && (mode & MODE_CS64);
 	b = block_find(e, phys, mode, absolute, page_va, ~0ull);
-	if (b && b->phys2 == ~0ull)
+	if (b && !b->second)
 		return b;
 	need_second = b != NULL;
 	if (!need_second) {
@@ -447,17 +447,18 @@ static uint64_t next_block(struct soft_vcpu *v, bool *fatal)
 	v->vbase = lin & PAGE_MASK;
 	if (v->link_from && !(e->disable & SOFT_NO_LINKS) && v->link_generation == v->stats.code_flushes) {
 		struct block_exit *x = v->link_from;
-		const struct block *from = meta_at(e, x->from);
-		bool same = (from->phys ^ b->phys) < PAGE_SIZE && b->phys2 == ~0ull;
-		uint64_t target = (from->absolute ? from->page_va : v->vbase) + (uint64_t)(int64_t)x->target;
+		const struct block *from = exit_block(x);
+		bool same = (from->phys ^ b->phys) < PAGE_SIZE && !b->second;
+		uint64_t target = (from->absolute ? block_page_va(from) : v->vbase) +
+				  (uint64_t)(int64_t)x->target;
 
 		/* An interrupt may have come between: then this is not where the exit leads. */
-		if (target == lin && x->mode == mode && from->absolute == b->absolute &&
+		if (target == lin && exit_mode(x) == mode && from->absolute == b->absolute &&
 		    (x->cross ? b->absolute : same)) {
 			block_link(e, x, b);
 			v->stats.links++;
 		} else {
-			x->never = target == lin && b->phys2 != ~0ull;
+			x->never = target == lin && b->second;
 		}
 	}
 	return (uint64_t)(uintptr_t)e->code_rx + block_direct_entry(b);
@@ -495,14 +496,13 @@ static enum after address_fault_at(struct soft_vcpu *v, const struct block *b, c
 static bool store_trampoline(struct soft_vcpu *v, const struct desc *d, uint64_t *pc)
 {
 	struct soft_engine *e = v->c.engine;
-	uint32_t site = (uint32_t)((const uint8_t *)d - e->code_rx);
-	struct tramp_cache_entry *t = &e->tramp_cache[(site >> 2) % TRAMP_CACHE_SIZE];
+	struct tramp_cache_entry *t = &e->tramp_cache[(d->id ^ d->id >> 8) % TRAMP_CACHE_SIZE];
 
-	if (t->site != site || !t->start) {
+	if (t->site != d->id || !t->start) {
 		fpu_park(&v->c);
 		t->start = trampoline_make(e, d);
 		fpu_unpark(&v->c);
-		t->site = site;
+		t->site = d->id;
 	}
 	*pc = (uint64_t)(uintptr_t)e->code_rx + t->start;
 	return t->start != 0;
@@ -530,18 +530,18 @@ static enum after group_slow(struct soft_vcpu *v, const struct block *b, const s
 	uint64_t stack = d->check.all_write ? s->tag_w : s->tag_r, phys;
 	uint64_t low = v->x11 + (d->check.stack ? stack : tags[(uint32_t)v->x10 & (TLB_SIZE - 1)]);
 	struct soft_engine *e = v->c.engine;
-	struct block_exit *x = meta_at(e, d->check.exit);
+	struct block_exit *x = &block_exits(b)[d->check.exit];
 	bool special, code;
 
 	v->stats.tlb_misses++;
 	/* For its effect on the TLB. A fault is found again where it is due. */
-	(void)mmu_resolve(v, low + (uint64_t)(int64_t)d->check.own, d->check.size,
-			  d->check.write ? MEM_WRITE : MEM_READ, &special, &code, &phys);
+	(void)mmu_resolve(v, low + d->check.own, d->check.size, d->check.write ? MEM_WRITE : MEM_READ,
+			  &special, &code, &phys);
 	if ((low & (PAGE_SIZE - 1)) + d->check.span <= PAGE_SIZE &&
 	    tags[(uint32_t)low >> PAGE_SHIFT] == (low & PAGE_MASK)) {
 		if (d->check.stack)
 			mmu_set_stack(v, stack_entry(b->phys), low & PAGE_MASK);
-		*pc = (uint64_t)(uintptr_t)e->code_rx + d->check.resume;
+		*pc = (uint64_t)(uintptr_t)e->code_rx + d->resume;
 		return RESUME;
 	}
 	v->c.s.rip = block_rip(v, b, d->off);
@@ -561,7 +561,7 @@ static enum after access_slow(struct soft_vcpu *v, const struct block *b, const 
 	bool special, code;
 	uint8_t *host;
 
-	*pc = (uint64_t)(uintptr_t)e->code_rx + d->access.resume;
+	*pc = (uint64_t)(uintptr_t)e->code_rx + d->resume;
 	v->stats.tlb_misses++;
 	if (d->access.align && (lin & (size - 1))) {
 		/* Comes before any page fault. */
@@ -648,7 +648,7 @@ static enum after access_stored(struct soft_vcpu *v, const struct block *b, cons
 	}
 	if (!v->leave_behind) {
 		v->enter_flags = v->exit_flags;
-		*pc = (uint64_t)(uintptr_t)e->code_rx + d->access.resume + d->access.op_len;
+		*pc = (uint64_t)(uintptr_t)e->code_rx + d->resume + d->access.op_len;
 		return RESUME;
 	}
 	mask = flags_ax_mask(flags_unpack(d->access.host_flags));
@@ -673,7 +673,7 @@ static bool opens_shadow(const struct soft_cpu *c, const struct sysop *op, bool 
 static enum after run_sysop(struct soft_vcpu *v, const struct block *b, const struct desc *d, uint64_t *pc)
 {
 	struct soft_cpu *c = &v->c;
-	const struct sysop *op = desc_sysop(d);
+	const struct sysop *op = d->sys.op;
 	bool iflag = c->iflag;
 	enum soft_next next;
 
@@ -706,7 +706,7 @@ static enum after run_sysop(struct soft_vcpu *v, const struct block *b, const st
 			c->s.rip = c->next_rip;
 			return DISPATCH;
 		}
-		*pc = (uint64_t)(uintptr_t)c->engine->code_rx + d->sys.resume;
+		*pc = (uint64_t)(uintptr_t)c->engine->code_rx + d->resume;
 		return RESUME;
 	case NEXT_FAULT:
 		deliver_fault(v);
@@ -725,7 +725,7 @@ static enum after check_segment(struct soft_vcpu *v, const struct block *b, cons
 	if (soft_linear(&v->c, d->access.seg, v->x11, d->access.size, d->access.write, &lin))
 		return fault_at(v, b, d);
 	v->x11 = lin;
-	*pc = (uint64_t)(uintptr_t)v->c.engine->code_rx + d->access.resume;
+	*pc = (uint64_t)(uintptr_t)v->c.engine->code_rx + d->resume;
 	return RESUME;
 }
 
@@ -739,18 +739,22 @@ static enum after host_fault(struct soft_vcpu *v)
 	const struct block *b;
 	unsigned page_off;
 	uint16_t mask = 0;
-	const struct desc *site;
+	uint32_t site;
 
 	v->stats.host_faults++;
-	site = off >= CODE_HOT_SIZE ? trampoline_at(e, off) : NULL;
+	site = off >= CODE_HOT_SIZE ? trampoline_at(e, off) : 0;
 	if (site) {
-		b = meta_at(e, site->block);
-		page_off = site->off;
+		struct desc d;
+
+		site_read(e, site, &d);
+		b = meta_at(e, d.block);
+		page_off = d.off;
 	} else {
-		b = block_at(e, off, &map, &page_off);
+		b = block_at(e, off, &map);
 		if (!b)
 			return STOP;
-		mask = flags_ax_mask(flags_unpack(map->host_flags));
+		page_off = (b->phys & (PAGE_SIZE - 1)) + map->guest;
+		mask = flags_ax_mask(flags_unpack((uint8_t)map->host_flags));
 	}
 	if (v->host_fault.fault_vector == VEC_PF)
 		return STOP; /* guest RAM cannot be had: the host is out of memory */
@@ -811,8 +815,8 @@ static enum after handle(struct soft_vcpu *v, const struct desc *d, uint64_t *pc
 		v->faulted = true;                 /* nothing was executed: no single-step trap */
 		return DISPATCH;
 	case DESC_EXIT: {
-		struct block_exit *x = meta_at(e, d->exit.exit);
-		uint64_t lin = (b->absolute ? b->page_va : v->vbase) + (uint64_t)(int64_t)x->target;
+		struct block_exit *x = &block_exits(b)[d->exit.exit];
+		uint64_t lin = (b->absolute ? block_page_va(b) : v->vbase) + (uint64_t)(int64_t)x->target;
 
 		c->s.rip = c->mode & MODE_CS64 ? lin : (uint32_t)(lin - code_base(c));
 		v->link_from = x->never ? NULL : x;
@@ -855,7 +859,7 @@ enum vcpu_exit soft_run(struct soft_vcpu *v)
 	fpu_unpark(c);
 	c->exit_request = 1; /* whatever came while nobody was running */
 	for (;;) {
-		const struct desc *d;
+		struct desc d;
 		enum after after;
 		bool fatal;
 		uint64_t pc;
@@ -885,8 +889,8 @@ enum vcpu_exit soft_run(struct soft_vcpu *v)
 		v->step_tf = c->mode & MODE_TF;
 		v->step_rf = c->sysflags & FLAG_RF;
 		do {
-			d = (const struct desc *)(e->code_rx + enter(v, pc));
-			after = handle(v, d, &pc);
+			site_read(e, (uint32_t)enter(v, pc), &d);
+			after = handle(v, &d, &pc);
 		} while (after == RESUME);
 		if (after == STOP)
 			break;

@@ -5,7 +5,7 @@
 
 #include "engine/soft/vcpu.h"
 
-/* The enter thunk: runs translated code at @host_pc, returns the cache offset of a struct desc. */
+/* The enter thunk: runs translated code at @host_pc, returns the id of the site where it left. */
 typedef uint64_t enter_fn(struct soft_vcpu *v, uint64_t host_pc);
 
 /* Runs the guest until something ends it. GS points at @v, signals have their own stack. */

@@ -174,7 +174,7 @@ static struct vcpu *soft_vcpu_create(struct engine *engine, unsigned index, cons
 		.code = (uint64_t)(uintptr_t)e->code_rx,
 		.code_size = CODE_CACHE_SIZE,
 		.exit_pc = (uint64_t)(uintptr_t)e->code_rx + e->thunk_exit,
-		.exit_r9 = e->desc_host_fault,
+		.exit_r9 = DESC_HOST_FAULT,
 	};
 	e->vcpu = v;
 	guest_memory_watch(e->watched_memory, dma_written, e);

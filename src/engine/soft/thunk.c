@@ -5,7 +5,7 @@
  *   enter      uint64_t (*)(struct soft_vcpu *v, uint64_t host_pc):
  *              saves C's registers, loads the guest's, jumps to host_pc with
  *              vcpu.x9..x11 in R9..R11 and vcpu.enter_flags in RFLAGS
- *   exit       R9 = cache offset of the descriptor: stores the guest's registers
+ *   exit       R9 = id of the site: stores the guest's registers
  *              and returns R9 from `enter`
  *   exit_flags the same, with RFLAGS kept in vcpu.exit_flags
  *   jump       the second look into a view's jump cache, R10 = slot, R11 = where
@@ -56,9 +56,9 @@ static void lea_cache(struct soft_engine *e, struct emitter *o, unsigned reg)
 
 /*
  * The check of a group of stack accesses has failed: R11 = lowest byte - tag, R9 =
- * descriptor. When the TLB has the page, and the group lies in it, makes it the
+ * cache offset of the record. When the TLB has the page, and the group lies in it, makes it the
  * stack's and checks again; else goes on, with R9 and R11 as they were, in the
- * jump behind the descriptor: to C, or to the block without groups.
+ * jump behind the record: to C, or to the block without groups.
  */
 static void stack_thunk(struct soft_engine *e, struct emitter *o, unsigned entry, bool write)
 {
@@ -70,9 +70,8 @@ static void stack_thunk(struct soft_engine *e, struct emitter *o, unsigned entry
 	static const uint8_t load_span[] = { 0x47, 0x0f, 0xb7, 0x54,
 					     0x0a };                     /* movzx r10d, word [r10+r9+..] */
 	static const uint8_t load_resume[] = { 0x47, 0x8b, 0x5c, 0x0a }; /* mov r11d, [r10+r9+..] */
-	static const uint8_t load_group[] = {
-		0x47, 0x0f, 0xb6, 0x4c, 0x0a, 1
-	};                                                      /* movzx r9d, byte [r10+r9+1] */
+	static const uint8_t load_group[] = { 0x47, 0x0f, 0xb6, 0x4c,
+					      0x0a };           /* movzx r9d, byte [r10+r9+..] */
 	static const uint8_t jump[] = { 0x41, 0xff, 0xe3 };     /* jmp r11 */
 	static const uint8_t jump_r10[] = { 0x41, 0xff, 0xe2 }; /* jmp r10 */
 	uint8_t *fail[2];
@@ -90,7 +89,7 @@ static void stack_thunk(struct soft_engine *e, struct emitter *o, unsigned entry
 	e32(o, 0);
 	lea_cache(e, o, REG_R10);
 	ebytes(o, load_span, sizeof(load_span));
-	e8(o, offsetof(struct desc, check.span));
+	e8(o, offsetof(struct stack_record, span));
 	emit_rr(o, false, 0x03, REG_R10, REG_R11);
 	ebytes(o, over_end, sizeof(over_end));
 	e8(o, 0x0f); /* ja fail */
@@ -122,10 +121,10 @@ static void stack_thunk(struct soft_engine *e, struct emitter *o, unsigned entry
 
 	lea_cache(e, o, REG_R10);
 	ebytes(o, load_resume, sizeof(load_resume));
-	e8(o, offsetof(struct desc, check.resume));
+	e8(o, offsetof(struct stack_record, resume));
 	emit_rr(o, true, 0x03, REG_R11, REG_R10);
 	ebytes(o, load_group, sizeof(load_group));
-	emit_shift32(o, 5, REG_R9, 4);
+	e8(o, offsetof(struct stack_record, group));
 	emit_gs_index8(o, true, 0x8b, REG_R9, REG_R9, VOFF(group_addend[0]));
 	ebytes(o, jump, sizeof(jump));
 
@@ -137,21 +136,13 @@ static void stack_thunk(struct soft_engine *e, struct emitter *o, unsigned entry
 	emit_load(o, REG_R11, VOFF(x11));
 	emit_gs(o, true, 0x2b, REG_R11, own);
 	lea_cache(e, o, REG_R10);
-	emit_mem(o, true, 0x8d, REG_R10, REG_R10, REG_R9, 1, sizeof(struct desc));
+	emit_mem(o, true, 0x8d, REG_R10, REG_R10, REG_R9, 1, sizeof(struct stack_record));
 	ebytes(o, jump_r10, sizeof(jump_r10));
 }
 
 void thunks_create(struct soft_engine *e)
 {
 	struct emitter o = { e->code_rw, e->code_rw + CODE_HOT_SIZE, false };
-	struct emitter c = { e->code_rw + CODE_HOT_SIZE, e->code_rw + CODE_CACHE_SIZE, false };
-	struct desc *stale = (struct desc *)c.p;
-	struct desc *fault = stale + 1;
-
-	*stale = (struct desc){ .kind = DESC_STALE };
-	*fault = (struct desc){ .kind = DESC_HOST_FAULT };
-	e->desc_host_fault = (uint32_t)((uint8_t *)fault - e->code_rw);
-	c.p = (uint8_t *)(fault + 1);
 
 	e->thunk_enter = here(e, &o);
 	for (unsigned i = 0; i < sizeof(callee_saved); i++)
@@ -228,9 +219,8 @@ void thunks_create(struct soft_engine *e)
 	}
 
 	e->thunk_stale = here(e, &o);
-	emit_mov_imm(&o, REG_R9, (uint64_t)((uint8_t *)stale - e->code_rw));
+	emit_mov_imm(&o, REG_R9, DESC_STALE);
 	jmp_to(e, &o, e->thunk_exit);
 
 	e->hot_start = (here(e, &o) + 63) & ~63u;
-	e->cold_start = ((uint32_t)(c.p - e->code_rw) + 63) & ~63u;
 }

@@ -271,7 +271,7 @@ static bool decode_block(struct xlat *x, bool *need_second)
 		/* What has been translated already need not be repeated behind a branch. */
 		if (in->class == CLASS_JCC && off < PAGE_SIZE &&
 		    block_find(x->engine, (x->block->phys & PAGE_MASK) + off, x->mode, x->absolute,
-			       x->block->page_va, ~0ull))
+			       x->page_va, ~0ull))
 			break;
 	}
 	return x->n > 0;
@@ -319,9 +319,8 @@ static void emit_sysop(struct xlat *x)
 	struct desc *d;
 
 	flags_clobber(x, FLAG_ARITH);
-	d = emit_leave(x, in->class == CLASS_STRING ? DESC_STRING : DESC_SYSOP, sizeof(struct sysop));
-	sysop_fill(x, in, (struct sysop *)(uintptr_t)desc_sysop(d));
-	d->sys.resume = cache_off(x, x->hot.p);
+	d = emit_leave(x, in->class == CLASS_STRING ? DESC_STRING : DESC_SYSOP);
+	d->resume = cache_off(x, x->hot.p);
 	x->host_valid = 0;
 	x->mem_valid = FLAG_ARITH;
 }
@@ -390,10 +389,8 @@ static void emit_entry(struct xlat *x)
 		e32(o, (uint32_t)-4096);
 		emit_store(o, SCRATCH0, VOFF(vbase));
 	}
-	x->o = &x->cold;
-	stub = cache_off(x, x->cold.p);
-	emit_leave(x, DESC_POLL, 0);
-	x->o = o;
+	x->sites = SITE_POLL + 1;
+	stub = emit_stub(x, SITE_POLL);
 	/* cmp qword gs:[exit_request], 0: irq_open as well */
 	e8(o, 0x65);
 	e8(o, 0x48);
@@ -409,6 +406,29 @@ static void emit_entry(struct xlat *x)
 	x->mem_valid = FLAG_ARITH;
 }
 
+/* Can the host CPU refuse the instruction as it stands, its operand checked? No, where that is certain. */
+static bool can_fault(const struct insn *in)
+{
+	if (in->class != CLASS_COPY)
+		return false;
+	if (in->zi.meta.isa_ext != ZYDIS_ISA_EXT_BASE && in->zi.meta.isa_ext != ZYDIS_ISA_EXT_LONGMODE)
+		return true;
+	switch (in->zi.meta.category) {
+	case ZYDIS_CATEGORY_BINARY:
+		return in->zi.mnemonic == ZYDIS_MNEMONIC_DIV || in->zi.mnemonic == ZYDIS_MNEMONIC_IDIV;
+	case ZYDIS_CATEGORY_BITBYTE:
+	case ZYDIS_CATEGORY_CMOV:
+	case ZYDIS_CATEGORY_CONVERT:
+	case ZYDIS_CATEGORY_DATAXFER:
+	case ZYDIS_CATEGORY_FLAGOP:
+	case ZYDIS_CATEGORY_LOGICAL:
+	case ZYDIS_CATEGORY_ROTATE:
+	case ZYDIS_CATEGORY_SETCC:
+	case ZYDIS_CATEGORY_SHIFT: return false;
+	default: return true;
+	}
+}
+
 static void emit_block(struct xlat *x)
 {
 	struct block *b = x->block;
@@ -420,15 +440,16 @@ static void emit_block(struct xlat *x)
 
 		x->in = in;
 		x->store = NULL;
-		block_map(b)[i] = (struct insn_map){
-			.host = (uint16_t)(cache_off(x, x->hot.p) - b->hot),
-			/* Memory operands have had their live flags saved by the check. */
-			.host_flags = (insn_memory(in) && !is_member(x, in, ACCESS_OPERAND)) ||
-						      is_leader(x, in, ACCESS_STACK)
-					      ? 0
-					      : flags_pack(x->host_valid & ~x->mem_valid),
-			.len = in->len,
-		};
+		if (can_fault(in) || in_stack_group(x))
+			x->t->map[b->map_count++] = (struct insn_map){
+				.host = (uint16_t)(cache_off(x, x->hot.p) - b->hot),
+				.guest = (uint16_t)(in->off - x->t->insns[0].off),
+				/* Memory operands have had their live flags saved by the check. */
+				.host_flags = (insn_memory(in) && !is_member(x, in, ACCESS_OPERAND)) ||
+							      is_leader(x, in, ACCESS_STACK)
+						      ? 0
+						      : flags_pack(x->host_valid & ~x->mem_valid),
+			};
 		emit_insn(x);
 		x->host_valid |= in->writes;
 		x->mem_valid &= ~in->writes;
@@ -457,10 +478,46 @@ static void emit_block(struct xlat *x)
 	}
 }
 
+/* Everything behind struct block. False: there is no room for it. */
+static bool block_finish(struct xlat *x, uint64_t dep2)
+{
+	struct translator *t = x->t;
+	struct block *b = x->block;
+	uint32_t words[SITES_MAX * SITE_WORDS];
+	size_t exits = sizeof(*t->exits) * b->exit_count, sysops = sizeof(*t->sysops) * b->sysop_count,
+	       map = sizeof(*t->map) * b->map_count;
+	unsigned n = 0;
+	uint8_t *p;
+
+	for (unsigned i = SITE_POLL + 1; i < x->sites; i++)
+		n += site_pack(b, &t->sites[i], words + n);
+	b->site_words = (uint16_t)n;
+	p = meta_alloc(x->engine, exits + 8u * b->absolute + sizeof(struct block_second) * b->second +
+					  sysops + n * sizeof(*words) + map);
+	if (!p)
+		return false;
+	memcpy(p, t->exits, exits);
+	p += exits;
+	if (b->absolute) {
+		memcpy(p, &x->page_va, 8);
+		p += 8;
+	}
+	if (b->second)
+		*block_second(b) = (struct block_second){ .phys = x->phys2, .dep = dep2 };
+	p += sizeof(struct block_second) * b->second;
+	memcpy(p, t->sysops, sysops);
+	p += sysops;
+	memcpy(p, words, n * sizeof(*words));
+	p += n * sizeof(*words);
+	memcpy(p, t->map, map);
+	return true;
+}
+
 struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, bool absolute, uint64_t page_va,
 			uint64_t phys2, bool *need_second)
 {
 	struct xlat x = { .engine = e, .t = e->translator, .mode = mode, .absolute = absolute };
+	uint64_t dep2 = 0;
 	struct block *b;
 	unsigned last_end;
 
@@ -472,12 +529,13 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 		return NULL;
 	memset(b, 0, sizeof(*b));
 	b->phys = phys;
-	b->phys2 = ~0ull;
 	b->mode = mode;
 	b->absolute = absolute;
-	b->page_va = absolute ? page_va : 0;
 	b->hot = e->hot_next;
+	b->cold = e->cold_next;
 	x.block = b;
+	x.page_va = absolute ? page_va : 0;
+	x.phys2 = ~0ull;
 	x.page = guest_range(&e->memory, phys & PAGE_MASK, PAGE_SIZE);
 	x.page2 = phys2 != ~0ull ? guest_range(&e->memory, phys2 & PAGE_MASK, PAGE_SIZE) : NULL;
 	x.decoder = &e->translator->decoder[mode & MODE_CS64 ? 2 : mode & MODE_CS32 ? 1 : 0];
@@ -487,21 +545,18 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 	x.ungrouped = mode & MODE_UNGROUPED;
 
 	if (!decode_block(&x, need_second))
-		return NULL;
+		goto fail;
 	last_end = x.t->insns[x.n - 1].off + x.t->insns[x.n - 1].len;
-	b->insn_count = (uint16_t)x.n;
 	if (last_end > PAGE_SIZE) {
-		b->phys2 = phys2 & PAGE_MASK;
+		b->second = true;
+		x.phys2 = phys2 & PAGE_MASK;
 		b->dep |= granules(phys & (PAGE_SIZE - 1), PAGE_SIZE);
-		b->dep2 = granules(0, last_end - PAGE_SIZE);
+		dep2 = granules(0, last_end - PAGE_SIZE);
 	} else {
 		b->dep |= granules(phys & (PAGE_SIZE - 1), last_end);
 	}
 	compute_liveness(&x);
 	plan_groups(&x);
-
-	if (!meta_alloc(e, sizeof(struct insn_map) * x.n))
-		return NULL;
 
 	x.hot = (struct emitter){ e->code_rw + e->hot_next, e->code_rw + e->hot_next + BLOCK_MAX_HOST,
 				  false };
@@ -510,8 +565,8 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 	emit_block(&x);
 	if (x.hot.overflow || x.cold.overflow)
 		abort(); /* BLOCK_MAX_HOST is too small for BLOCK_MAX_INSNS: a bug */
-	if (x.meta_full)
-		return NULL;
+	if (!block_finish(&x, dep2))
+		goto fail;
 	b->hot_len = (uint16_t)(cache_off(&x, x.hot.p) - b->hot);
 	code_commit(e, b, cache_off(&x, x.hot.p), cache_off(&x, x.cold.p));
 	if (e->perf_map)
@@ -522,6 +577,10 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 	e->vcpu->stats.translated_blocks++;
 	e->vcpu->stats.translated_insns += x.n;
 	return b;
+
+fail:
+	e->meta_next = meta_off(e, b);
+	return NULL;
 }
 
 uint32_t block_direct_entry(const struct block *b)
@@ -533,24 +592,18 @@ uint32_t trampoline_make(struct soft_engine *e, const struct desc *site)
 {
 	struct xlat x = { .engine = e };
 	uint32_t start = e->cold_next;
-	struct desc *d;
 
 	if (start + 512 + site->access.op_len > e->cold_end || e->trampoline_count == e->trampoline_max)
 		return 0;
 	x.cold = (struct emitter){ e->code_rw + start, e->code_rw + e->cold_end, false };
 	/* What a trampoline copies is position independent: register moves, gs: slots and the store. */
-	ebytes(&x.cold, e->code_rw + site->access.resume, site->access.op_len);
-	/* mov r9d, descriptor; jmp exit thunk that keeps the flags */
-	d = (struct desc *)(((uintptr_t)x.cold.p + 11 + 3) & ~(uintptr_t)3);
-	emit_mov_imm(&x.cold, SCRATCH2, cache_off(&x, d));
+	ebytes(&x.cold, e->code_rw + site->resume, site->access.op_len);
+	/* mov r9d, id; jmp exit thunk that keeps the flags */
+	emit_mov_imm(&x.cold, SCRATCH2, site->id | SITE_STORED);
 	e8(&x.cold, 0xe9);
 	e32(&x.cold, e->thunk_exit_flags - (cache_off(&x, x.cold.p) + 4));
-	*d = *site;
-	d->kind = DESC_STORED;
-	e->cold_next = (cache_off(&x, d + 1) + 15) & ~15u;
+	e->cold_next = cache_off(&x, x.cold.p);
 	e->trampolines[e->trampoline_count++] =
-		(struct trampoline){ .start = start,
-				     .end = e->cold_next,
-				     .site = (const struct desc *)(e->code_rx + cache_off(&x, d)) };
+		(struct trampoline){ .start = start, .end = e->cold_next, .site = site->id };
 	return start;
 }

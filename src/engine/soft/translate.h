@@ -127,11 +127,19 @@ struct hidden_registers {
 
 #define GROUPS_MAX (TARGET_GROUP - 1) /* all numbers fit struct desc.group */
 
+/* Of a block. An instruction has five at most: two accesses, their segments, and that it leaves. */
+#define SITES_MAX (BLOCK_MAX_INSNS * 5 + 2)
+#define EXITS_MAX (BLOCK_MAX_INSNS * 3 + 1)
+_Static_assert(SITES_MAX + EXITS_MAX < SITE_EXIT, "their numbers fit a byte");
+
 struct translator {
 	struct soft_engine *engine;
 	ZydisDecoder decoder[3]; /* 16, 32, 64 bits */
 	struct insn insns[BLOCK_MAX_INSNS];
-	struct block_exit spare_exit;
+	struct desc sites[SITES_MAX];
+	struct block_exit exits[EXITS_MAX];
+	struct sysop sysops[BLOCK_MAX_INSNS];
+	struct insn_map map[BLOCK_MAX_INSNS];
 	struct insn peek_insn;
 	uint8_t sysop_entry[ZYDIS_MNEMONIC_MAX_VALUE + 1];   /* index + 1 in the table of system operations */
 	uint8_t hidden_memory[ZYDIS_MNEMONIC_MAX_VALUE + 1]; /* enum hidden, by mnemonic */
@@ -145,8 +153,9 @@ struct xlat {
 	struct soft_engine *engine;
 	struct translator *t;
 	struct block *block;
-	const uint8_t *page;  /* guest bytes of the page */
-	const uint8_t *page2; /* of the next page, or NULL */
+	uint64_t page_va, phys2; /* of the block */
+	const uint8_t *page;     /* guest bytes of the page */
+	const uint8_t *page2;    /* of the next page, or NULL */
 	ZydisDecoder *decoder;
 	uint32_t mode;
 	uint32_t exit_mode; /* the mode word behind the block */
@@ -167,7 +176,8 @@ struct xlat {
 	struct insn *in;     /* the instruction being emitted */
 	unsigned access_seg; /* segment of the address in R11: #SS or #GP */
 	struct desc *store;  /* its store access, to be completed at its end */
-	bool meta_full;      /* no room for an exit: the block is no good */
+	unsigned sites;      /* how many, with that of the poll */
+	uint32_t tail;       /* cache offset of the code that stubs jump to; 0: none yet */
 };
 
 static inline uint32_t cache_off(const struct xlat *x, const void *p)
@@ -219,10 +229,12 @@ void emit_access_done(struct xlat *x);
 void emit_page_address(struct xlat *x, unsigned reg, int64_t off);
 /* An address of our own code: relative jump or call displacement to cache offset @target. */
 void emit_rel32(struct xlat *x, uint32_t target);
-/* Emits `lea r9, desc; jmp exit thunk` here and a descriptor with room for @extra bytes in the cold region. */
-struct desc *emit_leave(struct xlat *x, enum desc_kind kind, unsigned extra);
+/* Leaves for C here, at a new site. */
+struct desc *emit_leave(struct xlat *x, enum desc_kind kind);
 /* The same through another thunk, at cache offset @thunk. */
-struct desc *emit_leave_by(struct xlat *x, uint32_t thunk, enum desc_kind kind, unsigned extra);
+struct desc *emit_leave_by(struct xlat *x, uint32_t thunk, enum desc_kind kind);
+/* The stub of site @number in the cold region; returns its cache offset. */
+uint32_t emit_stub(struct xlat *x, unsigned number);
 
 /* translate_group.c */
 struct address {
@@ -243,6 +255,8 @@ bool is_grouped(const struct xlat *x, unsigned which);
 /* ... and is not the first there, so that it cannot fail? */
 bool is_member(const struct xlat *x, const struct insn *in, unsigned which);
 bool is_leader(const struct xlat *x, const struct insn *in, unsigned which);
+/* Does the instruction use the stack's TLB entry, so that the host may refuse its access? */
+bool in_stack_group(const struct xlat *x);
 /*
  * The host address of an access that does, made of guest registers, R9 and R11;
  * R10 as well where @own->reg is R9..R11. Flags survive but in the leader, which
@@ -279,8 +293,10 @@ void emit_ret(struct xlat *x);
 void emit_push(struct xlat *x);
 void emit_pop(struct xlat *x);
 void emit_leave_insn(struct xlat *x);
-/* Meta offset of a new exit from the check of a group to the block at @in that has none; @patch: of its rel32. */
+/* A new exit from the check of a group to the block at @in that has none, and its stub. */
 struct block_exit *emit_group_exit(struct xlat *x);
+/* The exit's rel32 comes here next. */
+void exit_patch_here(struct xlat *x, struct block_exit *e);
 /* Goes on at page offset @target; the flags in @live matter there. */
 void emit_exit(struct xlat *x, int64_t target, uint32_t live);
 /* The same from within an interrupt shadow: C runs the instruction there by itself. */

@@ -11,30 +11,37 @@
  */
 #include "engine/soft/translate.h"
 
+#include <stdlib.h>
+
 static struct block_exit *new_exit(struct xlat *x, int64_t target)
 {
-	struct block_exit *e = meta_alloc(x->engine, sizeof(*e));
+	unsigned n = x->block->exit_count++;
+	struct block_exit *e;
 
-	if (!e) {
-		/* The block will be thrown away; any exit does until then. */
-		x->meta_full = true;
-		return &x->t->spare_exit;
-	}
-	memset(e, 0, sizeof(*e));
-	e->from = meta_off(x->engine, x->block);
-	x->block->exit_count++;
-	e->mode = x->exit_mode;
-	e->cross = target < 0 || target >= PAGE_SIZE;
-	e->target = (int32_t)target;
+	if (n == EXITS_MAX)
+		abort(); /* a bug */
+	e = &x->t->exits[n];
+	*e = (struct block_exit){
+		.target = (int32_t)target,
+		.index = (uint8_t)n,
+		.cross = target < 0 || target >= PAGE_SIZE,
+		.other_ac = (x->exit_mode ^ x->mode) & MODE_AC,
+	};
 	e->forward = x->forward && !e->cross && target > x->in->off;
 	return e;
+}
+
+void exit_patch_here(struct xlat *x, struct block_exit *e)
+{
+	e->patch_cold = x->o == &x->cold;
+	e->patch = (uint16_t)(cache_off(x, x->o->p) - (e->patch_cold ? x->block->cold : x->block->hot));
 }
 
 struct block_exit *emit_group_exit(struct xlat *x)
 {
 	struct block_exit *e = new_exit(x, x->in->off);
 
-	e->mode |= MODE_UNGROUPED;
+	e->ungrouped = true;
 	return e;
 }
 
@@ -71,7 +78,7 @@ static void emit_jump_cache(struct xlat *x, int32_t undo)
 							    : x->engine->thunk_jump[view];
 
 	if (x->single || (x->mode & (MODE_CSBASE | MODE_CHECK(SEG_CS)))) {
-		emit_leave(x, DESC_JUMP, 0)->jump.undo = undo;
+		emit_leave(x, DESC_JUMP)->jump.undo = undo;
 		return;
 	}
 	e8(o, 0x45); /* movzx r10d, r11w: jc_index() */
@@ -92,7 +99,7 @@ static void emit_jump_cache(struct xlat *x, int32_t undo)
 	e8(o, 0xd5);
 	e32(o, base + (uint32_t)offsetof(struct jump_cache, host));
 	x->o = &x->cold;
-	emit_leave_by(x, thunk, DESC_JUMP, 0)->jump.undo = undo;
+	emit_leave_by(x, thunk, DESC_JUMP)->jump.undo = undo;
 	x->o = o;
 }
 
@@ -115,15 +122,9 @@ static void emit_target(struct xlat *x, int64_t target)
 /* In the cold region: the stub that an unlinked exit leads to. */
 static uint32_t emit_exit_stub(struct xlat *x, struct block_exit *e)
 {
-	struct emitter *o = x->o;
-	uint32_t stub = cache_off(x, x->cold.p);
-	struct desc *d;
+	uint32_t stub = emit_stub(x, SITE_EXIT - e->index);
 
-	x->o = &x->cold;
-	d = emit_leave(x, DESC_EXIT, 0);
-	d->exit.exit = meta_off(x->engine, e);
-	x->o = o;
-	e->stub = stub;
+	e->stub = (uint16_t)(stub - x->block->cold);
 	return stub;
 }
 
@@ -138,14 +139,14 @@ void emit_exit(struct xlat *x, int64_t target, uint32_t live)
 		if (o == &x->cold) {
 			/* The stub follows right behind: jump over nothing. */
 			e8(o, 0xe9);
-			e->patch = cache_off(x, o->p);
+			exit_patch_here(x, e);
 			e32(o, 0);
 			emit_exit_stub(x, e);
 		} else {
 			uint32_t stub = emit_exit_stub(x, e);
 
 			e8(o, 0xe9);
-			e->patch = cache_off(x, o->p);
+			exit_patch_here(x, e);
 			emit_rel32(x, stub);
 		}
 		return;
@@ -159,7 +160,7 @@ void emit_exit_in_shadow(struct xlat *x, int64_t target)
 	flags_to_memory(x, FLAG_ARITH);
 	emit_store8_imm(x->o, VOFF(c.s.int_shadow), 1);
 	emit_target(x, target);
-	emit_leave(x, DESC_JUMP, 0);
+	emit_leave(x, DESC_JUMP);
 }
 
 /* A taken conditional exit, in the cold region. Returns its cache offset. */
@@ -201,7 +202,7 @@ void emit_jcc(struct xlat *x)
 		struct block_exit *e = new_exit(x, target);
 		uint32_t stub = emit_exit_stub(x, e);
 
-		e->patch = cache_off(x, o->p);
+		exit_patch_here(x, e);
 		emit_rel32(x, stub);
 		return;
 	}

@@ -45,7 +45,8 @@
  */
 #include "engine/soft/translate.h"
 
-#define SPAN_MAX 1024 /* the longer, the more often it crosses pages */
+#define STACK_STUB_LEN 11
+#define SPAN_MAX       1024 /* the longer, the more often it crosses pages */
 
 /* What is known of the registers at some point of the block. */
 struct values {
@@ -330,7 +331,7 @@ void plan_groups(struct xlat *x)
 
 	memset(t->plan, 0, sizeof(t->plan[0]) * x->n);
 	x->r9_group = 0;
-	if (!is_code64(x) || x->single || x->ungrouped || x->block->phys2 != ~0ull ||
+	if (!is_code64(x) || x->single || x->ungrouped || x->phys2 != ~0ull ||
 	    (x->engine->disable & SOFT_NO_GROUPS))
 		return;
 	forget_all(&v);
@@ -376,6 +377,27 @@ static uint32_t addend_slot(const struct xlat *x, unsigned n)
 	return n == STACK_GROUP ? VOFF(stack[stack_entry(x->block->phys)].addend) : VOFF(group_addend[n]);
 }
 
+/*
+ * Where the check of the group of the stack fails to: a record for the thunk,
+ * which goes on behind that, in the exit's jump, when it has no page for the group.
+ */
+static struct stack_record *emit_stack_stub(struct xlat *x, struct block_exit *e, uint32_t thunk)
+{
+	struct emitter *c = &x->cold;
+	struct stack_record *record;
+
+	emit_mov_imm(c, SCRATCH2, cache_off(x, c->p) + STACK_STUB_LEN);
+	e8(c, 0xe9); /* jmp thunk */
+	emit_rel32(x, thunk);
+	record = (struct stack_record *)c->p;
+	for (unsigned i = 0; i < sizeof(*record); i++)
+		e8(c, 0);
+	e8(c, 0xe9); /* jmp: to what follows, until it is linked */
+	exit_patch_here(x, e);
+	e32(c, 0);
+	return record;
+}
+
 /* The leader's check. Returns the register that holds the addend. */
 static unsigned emit_check(struct xlat *x, unsigned n, const struct access *own, int32_t at)
 {
@@ -390,6 +412,7 @@ static unsigned emit_check(struct xlat *x, unsigned n, const struct access *own,
 	unsigned addend = use_r9 ? SCRATCH2 : SCRATCH0, reg = own->reg;
 	unsigned span = (unsigned)(g->high - g->low);
 	uint32_t resume = cache_off(x, o->p), stub;
+	struct stack_record *record = NULL;
 	struct block_exit *e;
 	struct desc *d;
 
@@ -417,23 +440,20 @@ static unsigned emit_check(struct xlat *x, unsigned n, const struct access *own,
 	x->o = &x->cold;
 	stub = cache_off(x, x->cold.p);
 	e = emit_group_exit(x);
+	if (stack)
+		record = emit_stack_stub(x, e, x->engine->thunk_stack[entry][g->write]);
+	d = emit_leave(x, DESC_GROUP);
+	x->o = o;
+	e8(o, 0x0f); /* ja stub */
+	e8(o, 0x87);
 	if (stack) {
-		/* The thunk goes on behind the descriptor when it has no page for the group. */
-		d = emit_leave_by(x, x->engine->thunk_stack[entry][g->write], DESC_GROUP, 0);
-		e->stub = x->engine->thunk_exit;
-		e8(x->o, 0xe9);
-		e->patch = cache_off(x, x->o->p);
-		emit_rel32(x, e->stub);
-		x->o = o;
-		e8(o, 0x0f); /* ja stub */
-		e8(o, 0x87);
+		*record = (struct stack_record){ .resume = resume,
+						 .span = (uint16_t)span,
+						 .group = (uint8_t)x->r9_group };
+		e->stub = (uint16_t)((uint8_t *)(record + 1) + 5 - x->engine->code_rw - x->block->cold);
 	} else {
-		d = emit_leave(x, DESC_GROUP, 0);
-		e->stub = stub;
-		x->o = o;
-		e8(o, 0x0f); /* ja stub */
-		e8(o, 0x87);
-		e->patch = cache_off(x, o->p);
+		e->stub = (uint16_t)(stub - x->block->cold);
+		exit_patch_here(x, e);
 	}
 	emit_rel32(x, stub);
 
@@ -442,9 +462,9 @@ static unsigned emit_check(struct xlat *x, unsigned n, const struct access *own,
 	d->check.all_write = g->write;
 	d->check.stack = stack;
 	d->check.span = (uint16_t)span;
-	d->check.own = from_low;
-	d->check.resume = resume;
-	d->check.exit = meta_off(x->engine, e);
+	d->check.own = (uint16_t)from_low;
+	d->check.exit = e->index;
+	d->resume = resume;
 
 	if (stack) {
 		emit_load(o, addend, addend_slot(x, n));
@@ -505,4 +525,11 @@ void emit_grouped(struct xlat *x, unsigned which, const struct access *own, stru
 	}
 	emit_load(o, SCRATCH0, REG_SLOT(own->reg));
 	a->base = SCRATCH0;
+}
+
+bool in_stack_group(const struct xlat *x)
+{
+	const struct access_plan *p = x->t->plan[x->in - x->t->insns];
+
+	return p[ACCESS_OPERAND].group == STACK_GROUP || p[ACCESS_STACK].group == STACK_GROUP;
 }

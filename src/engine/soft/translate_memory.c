@@ -21,6 +21,8 @@
  */
 #include "engine/soft/translate.h"
 
+#include <stdlib.h>
+
 void emit_rel32(struct xlat *x, uint32_t target)
 {
 	e32(x->o, target - (cache_off(x, x->o->p) + 4));
@@ -32,61 +34,81 @@ static void emit_jmp_to(struct xlat *x, uint32_t target)
 	emit_rel32(x, target);
 }
 
-#define LEAVE_LEN 11 /* what emit_leave_to() emits */
-
-static struct desc *alloc_desc(struct xlat *x, enum desc_kind kind, unsigned extra)
+static struct desc *new_site(struct xlat *x, enum desc_kind kind)
 {
-	struct emitter *c = &x->cold;
-	unsigned align = extra ? 8 : 4, size = desc_size(kind) + extra;
+	struct translator *t = x->t;
 	struct desc *d;
 
-	while ((uintptr_t)c->p & (align - 1))
-		e8(c, 0xcc);
-	if ((uint64_t)(c->end - c->p) < size) {
-		c->overflow = true;
-		c->p = c->end - size - 8;
+	if (x->sites == SITES_MAX)
+		abort(); /* a bug */
+	d = &t->sites[x->sites];
+	*d = (struct desc){
+		.id = site_id(meta_off(x->engine, x->block), x->sites++),
+		.kind = kind,
+		.len = x->in->len,
+		.group = (uint8_t)x->r9_group,
+		.off = x->in->off,
+	};
+	if (kind == DESC_SYSOP || kind == DESC_STRING) {
+		struct sysop *op = &t->sysops[x->block->sysop_count++];
+
+		memset(op, 0, sizeof(*op));
+		sysop_fill(x, x->in, op);
 	}
-	d = (struct desc *)c->p;
-	memset(d, 0, size);
-	c->p += size;
-	d->kind = kind;
-	d->len = x->in ? x->in->len & 15 : 0;
-	d->group = x->r9_group & 15;
-	d->off = x->in ? x->in->off : (uint16_t)(x->block->phys & 0xfff);
-	d->block = meta_off(x->engine, x->block);
 	return d;
 }
 
-/* mov r9d, descriptor's cache offset; jmp thunk, in the current stream: 11 bytes */
-static void emit_leave_to(struct xlat *x, const struct desc *d, uint32_t thunk)
+/* mov r9d, id; jmp thunk: 11 bytes */
+static void emit_leave_to(struct xlat *x, uint32_t id, uint32_t thunk)
 {
-	emit_mov_imm(x->o, SCRATCH2, cache_off(x, d));
+	emit_mov_imm(x->o, SCRATCH2, id);
 	emit_jmp_to(x, thunk);
 }
 
-struct desc *emit_leave(struct xlat *x, enum desc_kind kind, unsigned extra)
+uint32_t emit_stub(struct xlat *x, unsigned number)
 {
-	return emit_leave_by(x, x->engine->thunk_exit, kind, extra);
+	struct emitter *c = &x->cold, *o = x->o;
+	uint32_t at = cache_off(x, c->p);
+
+	e8(c, 0x41); /* mov r9b, number */
+	e8(c, 0xb1);
+	e8(c, number);
+	if (x->tail && at + 5 - x->tail <= 128) {
+		e8(c, 0xeb); /* jmp tail */
+		e8(c, x->tail - (at + 5));
+		return at;
+	}
+	x->tail = cache_off(x, c->p);
+	e8(c, 0x45); /* movzx r9d, r9b */
+	e8(c, 0x0f);
+	e8(c, 0xb6);
+	e8(c, 0xc9);
+	e8(c, 0x41); /* or r9d, id of the block */
+	e8(c, 0x81);
+	e8(c, 0xc9);
+	e32(c, site_id(meta_off(x->engine, x->block), 0));
+	x->o = c;
+	emit_jmp_to(x, x->engine->thunk_exit);
+	x->o = o;
+	return at;
 }
 
-struct desc *emit_leave_by(struct xlat *x, uint32_t thunk, enum desc_kind kind, unsigned extra)
+struct desc *emit_leave(struct xlat *x, enum desc_kind kind)
 {
-	struct desc *d;
+	struct desc *d = new_site(x, kind);
 
-	if (x->o == &x->cold) {
-		/* The descriptor follows the code. */
-		uint8_t *at = x->cold.p, *after;
+	if (x->o == &x->cold)
+		emit_stub(x, d->id & 255);
+	else
+		emit_leave_to(x, d->id, x->engine->thunk_exit);
+	return d;
+}
 
-		x->cold.p += LEAVE_LEN;
-		d = alloc_desc(x, kind, extra);
-		after = x->cold.p;
-		x->cold.p = at;
-		emit_leave_to(x, d, thunk);
-		x->cold.p = after;
-		return d;
-	}
-	d = alloc_desc(x, kind, extra);
-	emit_leave_to(x, d, thunk);
+struct desc *emit_leave_by(struct xlat *x, uint32_t thunk, enum desc_kind kind)
+{
+	struct desc *d = new_site(x, kind);
+
+	emit_leave_to(x, d->id, thunk);
 	return d;
 }
 
@@ -95,7 +117,7 @@ void emit_page_address(struct xlat *x, unsigned reg, int64_t off)
 	struct emitter *o = x->o;
 
 	if (x->absolute) {
-		emit_mov_imm(o, reg, x->block->page_va + (uint64_t)off);
+		emit_mov_imm(o, reg, x->page_va + (uint64_t)off);
 		return;
 	}
 	emit_load(o, reg, VOFF(vbase));
@@ -178,12 +200,12 @@ void emit_segment(struct xlat *x, unsigned seg, unsigned size, bool write)
 		return;
 	}
 	if ((x->mode & MODE_CHECK(seg)) || (seg == SEG_CS && write)) {
-		struct desc *d = emit_leave(x, DESC_SEGMENT, 0);
+		struct desc *d = emit_leave(x, DESC_SEGMENT);
 
 		d->access.seg = (uint8_t)seg & 7;
 		d->access.size = (uint8_t)size;
 		d->access.write = write;
-		d->access.resume = cache_off(x, o->p);
+		d->resume = cache_off(x, o->p);
 		return;
 	}
 	if (seg == SEG_FS || seg == SEG_GS || (seg == SEG_CS && (x->mode & MODE_CSBASE)) ||
@@ -222,7 +244,7 @@ void emit_access(struct xlat *x, unsigned size, enum access_kind kind)
 	/* cold: leave; C undoes the subtraction */
 	x->o = &x->cold;
 	stub = cache_off(x, x->cold.p);
-	d = emit_leave(x, DESC_ACCESS, 0);
+	d = emit_leave(x, DESC_ACCESS);
 	x->o = o;
 
 	e8(o, 0x0f); /* ja stub */
@@ -234,7 +256,7 @@ void emit_access(struct xlat *x, unsigned size, enum access_kind kind)
 	d->access.write = (uint8_t)kind & 3;
 	d->access.seg = (uint8_t)x->access_seg & 7;
 	d->access.align = insn_alignment(x->in, size) != 0;
-	d->access.resume = cache_off(x, o->p);
+	d->resume = cache_off(x, o->p);
 	if (write)
 		x->store = d;
 }
@@ -243,7 +265,7 @@ void emit_access_done(struct xlat *x)
 {
 	if (!x->store)
 		return;
-	x->store->access.op_len = (uint8_t)(cache_off(x, x->hot.p) - x->store->access.resume);
+	x->store->access.op_len = (uint8_t)(cache_off(x, x->hot.p) - x->store->resume);
 	x->store->access.host_flags = flags_pack(x->host_valid & ~x->mem_valid);
 	x->store = NULL;
 }
