@@ -23,10 +23,10 @@
 #include "engine/soft/vcpu.h"
 #include "memory.h"
 
-#define CODE_REGIONS  7
-#define REGION_HOT    (1792u << 10)
-#define REGION_COLD   (1280u << 10)
-#define REGION_META   (1728u << 10)
+#define CODE_REGIONS  9
+#define REGION_HOT    (2048u << 10)
+#define REGION_COLD   (608u << 10)
+#define REGION_META   (1440u << 10)
 #define REGION_BLOCKS 16384
 #define CODE_HOT_SIZE (CODE_REGIONS * REGION_HOT)
 #define CODE_CACHE_SIZE \
