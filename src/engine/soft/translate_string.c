@@ -124,10 +124,9 @@ void emit_string(struct xlat *x)
 
 	x->o = &x->cold;
 	stub = cache_off(x, x->cold.p);
-	d = emit_leave(x, DESC_STRING, sizeof(struct sysop));
+	d = emit_leave(x, DESC_STRING);
 	x->o = o;
-	sysop_fill(x, in, (struct sysop *)(uintptr_t)desc_sysop(d));
-	d->sys.resume = cache_off(x, o->p);
+	d->resume = cache_off(x, o->p);
 	for (unsigned i = 0; i < jumps.n && !o->overflow; i++) {
 		uint32_t rel = stub - (cache_off(x, jumps.at[i]) + 4);
 
