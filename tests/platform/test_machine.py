@@ -68,14 +68,18 @@ class Terminal:
         end = time.time() + timeout
         while time.time() < end:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
+            # Keep the terminal from filling up; what came last may be read after the end.
+            while select.select([self.fd], [], [], 0 if pid else 0.01)[0]:
+                try:
+                    data = os.read(self.fd, 65536)
+                except OSError:
+                    data = b""
+                self.out += data
+                if not data:
+                    time.sleep(0.01)
+                    break
             if pid:
                 return os.waitstatus_to_exitcode(status)
-            # Keep the terminal from filling up.
-            if select.select([self.fd], [], [], 0.01)[0]:
-                try:
-                    self.out += os.read(self.fd, 65536)
-                except OSError:
-                    time.sleep(0.01)
         os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
         raise AssertionError(f"still running: {self.out!r}")
