@@ -384,6 +384,129 @@ static void test_tcp(void **state)
 	free(got);
 }
 
+/* ---- UDP, from the host to the guest ---- */
+
+static uint16_t free_udp_port(void)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(at);
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	getsockname(fd, (struct sockaddr *)&at, &len);
+	close(fd);
+	return ntohs(at.sin_port);
+}
+
+/* A host's program that talks to @port on loopback. */
+static int udp_client(uint16_t port)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET,
+				  .sin_port = htons(port),
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct timeval patience = { .tv_sec = 2 };
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	return fd;
+}
+
+/* The guest's answer from @port to the router's @peer. A sum of 0 is none (RFC 768). */
+static void udp(struct card *c, uint16_t port, uint16_t peer, const void *data, size_t len)
+{
+	uint8_t f[14 + 20 + 8 + 1472] = { 0 }, *ip = f + 14, *u = ip + 20;
+	uint16_t sum;
+
+	assert_true(len <= 1472);
+	memcpy(f, "\x52\x55\x0a\x00\x02\x02", 6);
+	memcpy(f + 6, guest_mac, 6);
+	put16(f + 12, 0x0800);
+	ip[0] = 0x45;
+	put16(ip + 2, (unsigned)(28 + len));
+	ip[8] = 64;
+	ip[9] = IPPROTO_UDP;
+	inet_pton(AF_INET, "10.0.2.15", ip + 12);
+	inet_pton(AF_INET, "10.0.2.2", ip + 16);
+	sum = (uint16_t)~offload_fold(offload_sum(ip, 20));
+	memcpy(ip + 10, &sum, 2);
+	put16(u, port);
+	put16(u + 2, peer);
+	put16(u + 4, (unsigned)(8 + len));
+	memcpy(u + 8, data, len);
+	transmit(c, f, 42 + len, 0);
+}
+
+/* The next datagram to port @port of the guest is @data; the port that it came from. */
+static uint16_t expect_udp(struct card *c, uint16_t port, const void *data, size_t len)
+{
+	const uint8_t *f;
+	int i;
+
+	do {
+		i = next_frame(c);
+		assert_true(i >= 0);
+		f = c->frame[i].data;
+	} while (f[12] != 8 || f[13] != 0 || f[23] != IPPROTO_UDP);
+	assert_memory_equal(f, guest_mac, 6);
+	assert_memory_equal(f + 30, "\x0a\x00\x02\x0f", 4);
+	assert_int_equal(f[36] << 8 | f[37], port);
+	assert_int_equal(f[38] << 8 | f[39], 8 + len);
+	assert_true(c->frame[i].len >= 42 + len);
+	assert_memory_equal(f + 42, data, len);
+	return (uint16_t)(f[34] << 8 | f[35]);
+}
+
+static void test_udp_forward(void **state)
+{
+	struct net_config cfg = { .kind = NET_USER, .forwards = 2 };
+	uint8_t large[1400], got[1500];
+	uint16_t peer[2];
+	struct card *c;
+	int fd[2];
+
+	for (unsigned i = 0; i < sizeof(large); i++)
+		large[i] = (uint8_t)(i * 7);
+	for (unsigned i = 0; i < 2; i++) {
+		cfg.forward[i] = (struct net_forward){ .udp = true,
+						       .host_addr = "127.0.0.1",
+						       .host_port = free_udp_port(),
+						       .guest_port = (uint16_t)(7000 + i) };
+	}
+	c = begin(&cfg, ALL);
+	arp_request(c);
+	check_arp_reply(c);
+	/* Two programs at one port, and a port of its own for a third. */
+	fd[0] = udp_client(cfg.forward[0].host_port);
+	fd[1] = udp_client(cfg.forward[0].host_port);
+	assert_int_equal(send(fd[0], "ping", 4, 0), 4);
+	peer[0] = expect_udp(c, 7000, "ping", 4);
+	assert_int_equal(send(fd[1], large, sizeof(large), 0), sizeof(large));
+	peer[1] = expect_udp(c, 7000, large, sizeof(large));
+	assert_int_not_equal(peer[0], peer[1]);
+	udp(c, 7000, peer[1], large, sizeof(large));
+	udp(c, 7000, peer[0], "pong", 4);
+	assert_int_equal(recv(fd[0], got, sizeof(got), 0), 4);
+	assert_memory_equal(got, "pong", 4);
+	assert_int_equal(recv(fd[1], got, sizeof(got), 0), sizeof(large));
+	assert_memory_equal(got, large, sizeof(large));
+	/* Once more on the same way. */
+	assert_int_equal(send(fd[0], "again", 5, 0), 5);
+	assert_int_equal(expect_udp(c, 7000, "again", 5), peer[0]);
+	close(fd[1]);
+	fd[1] = udp_client(cfg.forward[1].host_port);
+	assert_int_equal(send(fd[1], "other", 5, 0), 5);
+	udp(c, 7001, expect_udp(c, 7001, "other", 5), "answer", 6);
+	assert_int_equal(recv(fd[1], got, sizeof(got), 0), 6);
+	assert_memory_equal(got, "answer", 6);
+	close(fd[0]);
+	close(fd[1]);
+	end(c);
+	/* The ports are free again. */
+	c = begin(&cfg, ALL);
+	end(c);
+}
+
 static void test_port_taken(void **state)
 {
 	struct net_config cfg = { .kind = NET_USER, .forwards = 1 };
@@ -414,9 +537,10 @@ static void test_port_taken(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_at_once), cmocka_unit_test(test_no_room),
-		cmocka_unit_test(test_stopped), cmocka_unit_test(test_wake),
-		cmocka_unit_test(test_tcp),     cmocka_unit_test(test_port_taken),
+		cmocka_unit_test(test_at_once),    cmocka_unit_test(test_no_room),
+		cmocka_unit_test(test_stopped),    cmocka_unit_test(test_wake),
+		cmocka_unit_test(test_tcp),        cmocka_unit_test(test_udp_forward),
+		cmocka_unit_test(test_port_taken),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
