@@ -61,7 +61,11 @@ struct virtio_console {
 	struct console *console;
 	unsigned columns, rows;
 	struct event_source timer;
-	bool settled; /* the driver has had time to get ready */
+	/*
+	 * The driver has had time to get ready. While the device runs and this is not so, the timer is armed, or
+	 * has expired and on_timer() waits for the lock: start() arms it, and whoever takes that back settles.
+	 */
+	bool settled;
 	bool silent;  /* it has not been told yet what was sent; the timer will */
 	int64_t told; /* when it was, ns */
 	/* The chain of output that waits for room, from byte @sent on. */

@@ -151,8 +151,10 @@ uint32_t virtio_get_device_features(struct virtio_device *dev, unsigned select);
 uint32_t virtio_get_driver_features(struct virtio_device *dev, unsigned select);
 void virtio_set_driver_features(struct virtio_device *dev, unsigned select, uint32_t val);
 /*
- * Changes to a queue that is not enabled and whose device is not running;
- * ignored otherwise. @set: which of the fields of @to to take.
+ * Changes @field of a queue that is not enabled and whose device is not running;
+ * ignored otherwise. Takes any value, so that the driver reads back what it has written: were a size that
+ * it must not write (2.7) left out here, it would go on with rings of another size than the
+ * device. virtio_queue_enable() judges.
  */
 enum virtio_queue_field { VIRTIO_QUEUE_SIZE, VIRTIO_QUEUE_DESC, VIRTIO_QUEUE_AVAIL, VIRTIO_QUEUE_USED };
 void virtio_queue_set(struct virtio_device *dev, unsigned queue, enum virtio_queue_field field, uint64_t val);

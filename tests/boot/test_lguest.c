@@ -166,7 +166,8 @@ static void no_room(void **state)
 	check_error(&w.g, load(&w, &img, 14 << 20, 16 << 20), ENOMEM, "does not fit");
 	guest_free(&w.g);
 	/* The kernel ends at 2 MiB + 0x5900; a directory and a table are to go behind it. */
-	check_error(&w.g, load(&w, &img, 0, (2 << 20) + 0x6000), ENOMEM, "no room for the initial page tables");
+	check_error(&w.g, load(&w, &img, 0, (2 << 20) + 0x6000), ENOMEM,
+		    "no room for the initial page tables");
 	guest_free(&w.g);
 	check_ok(&w.g, load(&w, &img, 0, (2 << 20) + 0x6000 + 0x2000));
 	check_tables(&w, (2 << 20) + 0x6000 + 0x2000);

@@ -505,6 +505,57 @@ static void test_long_queue(void **state)
 	stop(&b);
 }
 
+static unsigned fill_and_drain(struct bench *b, uint64_t at)
+{
+	unsigned back = 0;
+
+	while (driver_add(&b->d.q[TX], &(struct driver_buf){ at, 1, false }, 1) >= 0)
+		;
+	virtio_notify(b->d.dev, TX);
+	while (driver_get_used(&b->d.q[TX], NULL, NULL))
+		back++;
+	return back;
+}
+
+/*
+ * A whole round before the driver has settled: what would be done later by the timer is done by the one
+ * that runs then, or by the answer that stops it, whichever comes.
+ */
+static void test_long_queue_early(void **state)
+{
+	const struct timespec moment = { .tv_nsec = 20000000 };
+
+	for (unsigned by_answer = 0; by_answer < 2; by_answer++) {
+		struct bench b;
+		uint64_t at;
+
+		create(&b, CONSOLE_HVC);
+		/* With an index it would want no interrupt for what it has seen already. */
+		assert_true(driver_start(&b.d, b.d.dev, 1ull << VIRTIO_RING_F_EVENT_IDX));
+		at = put(&b, "x");
+		assert_int_equal(fill_and_drain(&b, at), VIRTQ_DEFAULT_SIZE);
+		nanosleep(&moment, NULL);
+		run(&b);
+		assert_int_equal(b.d.interrupts[TX], 0);
+		assert_int_equal(fill_and_drain(&b, at), VIRTQ_DEFAULT_SIZE);
+		if (by_answer)
+			virtio_config_read(b.d.dev, 0, 2);
+		for (unsigned i = 0; !by_answer && !b.d.interrupts[TX] && i < 150; i++) {
+			nanosleep(&moment, NULL);
+			run(&b);
+		}
+		assert_int_equal(b.d.interrupts[TX], 1);
+		/* And behind it. */
+		assert_int_equal(fill_and_drain(&b, at), VIRTQ_DEFAULT_SIZE);
+		for (unsigned i = 0; b.d.interrupts[TX] < 2 && i < 50; i++) {
+			nanosleep(&moment, NULL);
+			run(&b);
+		}
+		assert_int_equal(b.d.interrupts[TX], 2);
+		stop(&b);
+	}
+}
+
 static void test_end_of_input(void **state)
 {
 	struct bench b;
@@ -652,6 +703,7 @@ int main(void)
 		cmocka_unit_test(test_settling_time),
 		cmocka_unit_test(test_nothing_writable),
 		cmocka_unit_test(test_long_queue),
+		cmocka_unit_test(test_long_queue_early),
 		cmocka_unit_test(test_end_of_input),
 		cmocka_unit_test(test_pipe_waits),
 		cmocka_unit_test(test_terminal_finds_a_listener),
