@@ -148,6 +148,7 @@ read -r cmdline </proc/cmdline
 case $cmdline in
 *console=hvc*)
 	for try in 1 2 3 4 5 6 7 8 9 10; do
+		[ -e /sys/class/tty/console/active ] || break # before Linux 2.6.37
 		read active </sys/class/tty/console/active
 		case $active in
 		*hvc*) break ;;

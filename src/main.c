@@ -49,7 +49,9 @@ int main(int argc, char **argv)
 	 * malloc() learns to keep such pieces between the small ones, where they
 	 * do not fit the next time: half a MiB more with each reboot.
 	 */
+#ifdef M_MMAP_THRESHOLD
 	mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+#endif
 	switch (options_parse(&cfg, argc, argv, err, sizeof(err))) {
 	case OPTIONS_RUN:
 		cfg.started = started;

@@ -319,9 +319,14 @@ static bool read_now(struct file_disk *d, struct disk_request *req, uint64_t *pr
 
 	if (d->no_nowait)
 		return false;
+#ifdef RWF_NOWAIT
 	n = preadv2(d->fd, req->iov, (int)req->count, (off_t)req->offset, d->in_memory ? 0 : RWF_NOWAIT);
+#else
+	n = -1; /* musl 1.2.3 */
+	errno = ENOSYS;
+#endif
 	if (n < 0) {
-		if (errno == EOPNOTSUPP)
+		if (errno == EOPNOTSUPP || errno == ENOSYS)
 			d->no_nowait = true;
 		return false;
 	}

@@ -234,7 +234,6 @@ static bool measure(struct file_disk *d, const char *path, const struct disk_opt
 static bool open_direct(struct file_disk *d, const char *path, char *err, size_t errlen)
 {
 	char link[40];
-	struct statx sx = { 0 };
 	int flags = d->disk.read_only ? O_RDONLY : O_RDWR;
 
 	/* The same file, whatever happened to its name; a lock belongs to the first descriptor. */
@@ -247,6 +246,8 @@ static bool open_direct(struct file_disk *d, const char *path, char *err, size_t
 	if (d->block_device)
 		d->memory_align = d->offset_align = d->disk.logical_block;
 #ifdef STATX_DIOALIGN
+	struct statx sx = { 0 };
+
 	if (statx(d->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &sx) == 0 && (sx.stx_mask & STATX_DIOALIGN)) {
 		if (!sx.stx_dio_offset_align) {
 			errno = EINVAL;

@@ -2,11 +2,12 @@
 #include "host/eventloop.h"
 
 #include <errno.h>
+#include <linux/time_types.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <time.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* Events taken in at a time; the rest waits in the kernel. */
@@ -155,10 +156,11 @@ int eventloop_add_shared(struct eventloop *loop, struct event_source *src, uint3
 
 static int wait_ns(int set, struct epoll_event *ev, int max, uint64_t timeout_ns)
 {
-	struct timespec ts = { .tv_sec = (time_t)(timeout_ns / 1000000000),
-			       .tv_nsec = (long)(timeout_ns % 1000000000) };
+	struct __kernel_timespec ts = { .tv_sec = (long long)(timeout_ns / 1000000000),
+					.tv_nsec = (long long)(timeout_ns % 1000000000) };
 	const bool forever = timeout_ns == UINT64_MAX;
-	int n = epoll_pwait2(set, ev, max, forever ? NULL : &ts, NULL);
+	/* By number, for C libraries that have no epoll_pwait2() yet. */
+	int n = (int)syscall(SYS_epoll_pwait2, set, ev, max, forever ? NULL : &ts, NULL, 0);
 
 	/* Before Linux 5.11. Nobody minds to come back a little early, and then again. */
 	if (n < 0 && errno == ENOSYS)

@@ -439,7 +439,8 @@ static bool set_up(struct opening *o)
 		if (!check_exists(o, o->cfg->name) || !open_device(o) || !attach(o, o->cfg->name))
 			return false;
 	}
-	if (ioctl(t->source.fd, TUNSETVNETHDRSZ, &size) < 0)
+	/* Hosts before Linux 2.6.35 do not know the request (EINVAL), and no other size than this one. */
+	if (ioctl(t->source.fd, TUNSETVNETHDRSZ, &size) < 0 && errno != EINVAL)
 		return fail(o, "packet headers: %s", strerror(errno));
 	t->net.features = BIT(VIRTIO_NET_F_CSUM) | BIT(VIRTIO_NET_F_HOST_TSO4) | BIT(VIRTIO_NET_F_HOST_TSO6) |
 			  BIT(VIRTIO_NET_F_HOST_ECN);
