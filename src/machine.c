@@ -35,15 +35,16 @@
 
 /* ---- the outcome ---- */
 
-void machine_conclude(struct machine *m, enum outcome how)
+bool machine_conclude(struct machine *m, enum outcome how)
 {
 	int running = RUNNING;
 
 	if (!atomic_compare_exchange_strong(&m->outcome, &running, how))
-		return;
+		return false;
 	for (unsigned i = 0; i < m->vcpus; i++)
 		vcpu_kick(m, i);
 	eventfd_write(m->wake_source.fd, 1);
+	return true;
 }
 
 /* ---- lines in the middle of the run ---- */

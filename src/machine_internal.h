@@ -140,8 +140,8 @@ struct machine {
 
 /* ---- machine.c ---- */
 
-/* The guest's run is over, for this reason; the first one wins. Any thread. */
-void machine_conclude(struct machine *m, enum outcome how);
+/* The guest's run is over, for this reason; the first one wins: was it this one? Any thread. */
+bool machine_conclude(struct machine *m, enum outcome how);
 
 /* A line on standard error in the middle of the run. Any thread. */
 void machine_warn(struct machine *m, const char *line);

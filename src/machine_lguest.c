@@ -54,10 +54,10 @@ static void on_end(void *opaque, enum lguest_end how, const char *reason)
 	struct machine *m = opaque;
 
 	if (how == LGUEST_RESTART)
-		machine_notice(m, *reason ? reason : "the guest restarts");
-	else
+		machine_notice(m, "the guest restarts");
+	/* The main thread reads them when it has waited for this one. */
+	if (machine_conclude(m, outcome[how]) && how != LGUEST_RESTART)
 		snprintf(m->last_words, sizeof(m->last_words), "%s", reason);
-	machine_conclude(m, outcome[how]);
 }
 
 static void on_early_console(void *opaque, const char *text, unsigned len)

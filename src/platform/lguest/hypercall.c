@@ -127,11 +127,6 @@ static void shut_down(struct lguest *lg, uint32_t addr, uint32_t how)
 
 /* ---- page tables: the engine uses the guest's own, so these are checks and flushes ---- */
 
-static bool bad_frame(const struct lguest *lg, uint32_t entry)
-{
-	return (entry & ~4095u) >= lg->limit;
-}
-
 static void new_page_table(struct lguest *lg, struct x86_state *s, uint32_t dir)
 {
 	if ((dir & 4095) || !lguest_range(lg, dir, 4096)) {
@@ -149,7 +144,7 @@ static void set_pte(struct lguest *lg, uint32_t lin, uint32_t pte)
 		lguest_kill(lg, "page table entry for %#x, in the host's part of the address space", lin);
 		return;
 	}
-	if ((pte & 1) && ((pte & LG_PTE_PSE) || bad_frame(lg, pte))) {
+	if (!lguest_valid_entry(lg, pte, false)) {
 		lguest_kill(lg, "bad page table entry %#x for %#x", pte, lin);
 		return;
 	}
@@ -170,7 +165,7 @@ static void set_pgd(struct lguest *lg, uint32_t dir, uint32_t index)
 		return;
 	}
 	entry = __atomic_load_n(p, __ATOMIC_RELAXED);
-	if ((entry & 1) && ((entry & 0xfff & ~LG_PDE_FLAGS) || bad_frame(lg, entry))) {
+	if (!lguest_valid_entry(lg, entry, true)) {
 		lguest_kill(lg, "bad page directory entry %#x", entry);
 		return;
 	}

@@ -143,6 +143,8 @@ void lguest_write_time(struct lguest *lg);
 /* paging.c: guest-virtual to guest-physical, by its tables. */
 bool lguest_translate(const struct lguest *lg, const struct x86_state *s, uint32_t lin, bool write,
 		      uint32_t *phys);
+/* Is @entry of a page table, or of a page directory, one that a guest may have? */
+bool lguest_valid_entry(const struct lguest *lg, uint32_t entry, bool directory);
 /* Is what translates @lin no valid entry, although it is marked present? Then which. */
 bool lguest_bad_entry(const struct lguest *lg, const struct x86_state *s, uint32_t lin, uint32_t *entry);
 /* Host address of [@phys, @phys + @len), inside of RAM and device area, or NULL. */

@@ -38,6 +38,13 @@ static bool entry_at(const struct lguest *lg, uint32_t table, uint32_t index, bo
 	return (entry & PTE_PRESENT) && (!write || (entry & PTE_WRITABLE));
 }
 
+bool lguest_valid_entry(const struct lguest *lg, uint32_t entry, bool directory)
+{
+	uint32_t wrong = directory ? 0xfff & ~LG_PDE_FLAGS : LG_PTE_PSE;
+
+	return !(entry & PTE_PRESENT) || ((entry & PTE_FRAME) < lg->limit && !(entry & wrong));
+}
+
 bool lguest_bad_entry(const struct lguest *lg, const struct x86_state *s, uint32_t lin, uint32_t *entry)
 {
 	uint32_t table = (uint32_t)s->cr3;
@@ -48,11 +55,10 @@ bool lguest_bad_entry(const struct lguest *lg, const struct x86_state *s, uint32
 		*entry = p ? __atomic_load_n(p, __ATOMIC_RELAXED) : table;
 		if (!p)
 			return true;
+		if (!lguest_valid_entry(lg, *entry, shift == 22))
+			return true;
 		if (!(*entry & PTE_PRESENT))
 			return false;
-		if ((*entry & PTE_FRAME) >= lg->limit ||
-		    (*entry & (shift == 22 ? 0xfff & ~LG_PDE_FLAGS : LG_PTE_PSE)))
-			return true;
 		table = *entry;
 	}
 	return false;
