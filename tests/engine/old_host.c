@@ -6,8 +6,8 @@
  *	old-host 298 PROGRAM ARGUMENT...	Linux 2.6.31 (perf_event_open is its youngest)
  *	old-host 313 PROGRAM ARGUMENT...	Linux 3.12 (finit_module)
  *
- * Two have got new flags instead: O_TMPFILE (3.11) and holes by fallocate (2.6.38) fail as they did
- * then. The first hosts of engine_lguest are this old; other engines must do without, too.
+ * Some have got new flags instead: O_TMPFILE (3.11), holes by fallocate (2.6.38), and locks of open files by
+ * fcntl (3.15) fail as they did then. The first hosts of engine_lguest are this old; other engines must do without, too.
  */
 #include <errno.h>
 #include <linux/audit.h>
@@ -25,6 +25,9 @@
 #define TMPFILE_BIT 020000000u
 #define PUNCH_HOLE  2u
 #define FINIT       313u
+/* F_OFD_GETLK to F_OFD_SETLKW */
+#define OFD_FIRST 36u
+#define OFD_LAST  38u
 
 #define LOAD(field)      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
 #define FAIL(error)      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (error))
@@ -35,19 +38,26 @@ static int filter(unsigned youngest)
 {
 	struct sock_filter code[] = {
 		LOAD(arch),
-		UNLESS(BPF_JEQ, AUDIT_ARCH_X86_64, 12),
+		UNLESS(BPF_JEQ, AUDIT_ARCH_X86_64, 19),
 		LOAD(nr),
 		UNLESS(BPF_JGT, youngest, 1),
 		FAIL(ENOSYS),
-		UNLESS(BPF_JEQ, SYS_openat, 3),
+		UNLESS(BPF_JEQ, SYS_openat, 4),
 		LOAD(args[2]),
-		UNLESS(BPF_JSET, TMPFILE_BIT, 6),
+		UNLESS(BPF_JSET, TMPFILE_BIT, 1),
 		FAIL(EISDIR),
+		ALLOW,
 		UNLESS(BPF_JEQ, SYS_fallocate, 4),
 		LOAD(args[1]),
-		UNLESS(BPF_JSET, PUNCH_HOLE, 2),
+		UNLESS(BPF_JSET, PUNCH_HOLE, 1),
 		/* Since 2.6.38; all of 3.x has it. */
 		youngest < FINIT ? (struct sock_filter)FAIL(EOPNOTSUPP) : (struct sock_filter)ALLOW,
+		ALLOW,
+		UNLESS(BPF_JEQ, SYS_fcntl, 5),
+		LOAD(args[1]),
+		UNLESS(BPF_JGE, OFD_FIRST, 3),
+		BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, OFD_LAST, 2, 0),
+		FAIL(EINVAL),
 		ALLOW,
 		ALLOW,
 	};
