@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Runs lguest --engine=lguest on a kernel of its own (fake_kernel.c).
 
-    run.py LGUEST KERNEL.elf OLD-HOST OLDEST
+    run.py LGUEST KERNEL.elf OLD-HOST OLDEST TRUE-LGUEST
 
 LGUEST is built with the fake; any 32-bit ELF file will do as KERNEL, for it is loaded but does not run.
 The same again by OLD-HOST, which takes away the system calls that kernels of 3.12 and 2.6.31 do not have: those
-above 313 and OLDEST.
+above 313 and OLDEST. TRUE-LGUEST, for 64-bit hosts, says that it cannot do it.
 """
 import os
 import re
@@ -91,7 +91,7 @@ class Runner:
 
 
 def main():
-    lguest, kernel, old_host, oldest = sys.argv[1:]
+    lguest, kernel, old_host, oldest, true_lguest = sys.argv[1:]
     passed = failed = 0
     with tempfile.TemporaryDirectory() as scratch:
         for name, under in (('this host', []), ('Linux 3.12', [old_host, '313']), ('Linux 2.6.31', [old_host, oldest])):
@@ -99,6 +99,12 @@ def main():
             runner.all()
             passed += runner.passed
             failed += runner.failed
+        runner = Runner(true_lguest, kernel, [], 'without a fake', scratch)
+        got = runner.run('devices')
+        runner.check('64-bit hosts are told', got[0] == HOST and
+                     'lguest: --engine=lguest: only for 32-bit hosts (build with -m32; see README.md)\n' in got[2], got)
+        passed += runner.passed
+        failed += runner.failed
     print(f'{passed} passed, {failed} failed')
     return 1 if failed or not passed else 0
 
