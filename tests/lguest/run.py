@@ -14,7 +14,7 @@ import sys
 import tempfile
 
 TIMEOUT = 60
-POWER_OFF, PANIC, RESET, DIED, KILLED = 0, 3, 4, 5, 6
+POWER_OFF, HOST, PANIC, RESET, DIED, KILLED = 0, 2, 3, 4, 5, 6
 
 GOOD = ['init', 'old-layout', 'segments', 'traps', 'gates', 'emulation', 'fpu', 'paging', 'ring', 'timer',
         'interrupt-flag', 'noirq', 'user', 'calls', 'calls-ring', 'ring-text', 'ring-halt', 'time', 'absent-gate',
@@ -182,6 +182,12 @@ def main():
     for scenario in filter(wanted, ['restart', 'ring-restart']):
         status, out, err = runner.run(scenario, ['--no-reboot'])
         runner.check(scenario, status == RESET, 'with --no-reboot', f'status {status}\n{out}{err}')
+    if wanted('many'):
+        # 31 interrupts: the console has two of them.
+        runner.good('init', ['--rng'] * 29)
+        status, out, err = runner.run('init', ['--rng'] * 30)
+        runner.check('many', status == HOST and err == 'lguest: console: cannot be plugged in: there are too many devices\n',
+                     'one device too many', f'status {status}\n{out}{err}')
     with tempfile.TemporaryDirectory() as scratch:
         for scenario in filter(wanted, DEVICES):
             image = os.path.join(scratch, scenario)
