@@ -95,6 +95,7 @@ struct machine_platform {
 	void (*start)(struct machine *m);
 	/* The guest was reset; no vCPU runs. */
 	void (*reset)(struct machine *m);
+	/* Ports, MSRs and the interrupt controller may be NULL: there are none. */
 	struct vcpu_bus (*bus)(struct machine *m);
 	void (*print_stats)(struct machine *m);
 };

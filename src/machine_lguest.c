@@ -183,45 +183,6 @@ static void bus_mmio_write(void *machine, unsigned cpu, uint64_t addr, unsigned 
 	lguest_bad_address(&m->lguest, addr);
 }
 
-/* Level 1 with IOPL 0 may not touch ports and MSRs, so these cannot be reached. */
-static uint32_t bus_pio_read(void *machine, unsigned cpu, uint16_t port, unsigned size)
-{
-	return ~0u;
-}
-
-static void bus_pio_write(void *machine, unsigned cpu, uint16_t port, unsigned size, uint32_t val)
-{
-}
-
-static bool bus_msr_read(void *machine, unsigned cpu, uint32_t msr, uint64_t *val)
-{
-	return false;
-}
-
-static bool bus_msr_write(void *machine, unsigned cpu, uint32_t msr, uint64_t val)
-{
-	return false;
-}
-
-static uint8_t bus_tpr_read(void *machine, unsigned cpu)
-{
-	return 0;
-}
-
-static void bus_tpr_write(void *machine, unsigned cpu, uint8_t tpr)
-{
-}
-
-static bool bus_interrupt_pending(void *machine, unsigned cpu)
-{
-	return false;
-}
-
-static int bus_interrupt_accept(void *machine, unsigned cpu)
-{
-	return -1;
-}
-
 static enum vcpu_service bus_service(void *machine, unsigned cpu)
 {
 	struct machine *m = machine;
@@ -272,21 +233,14 @@ static void bus_ended(void *machine, unsigned cpu, bool restart, const char *rea
 	lguest_ended(&m->lguest, restart, reason);
 }
 
+/* Level 1 with IOPL 0 may not touch ports and MSRs, and enter() is asked in the place of an interrupt controller. */
 static struct vcpu_bus lguest_vcpu_bus(struct machine *m)
 {
 	return (struct vcpu_bus){
 		.machine = m,
 		.mmio_read = bus_mmio_read,
 		.mmio_write = bus_mmio_write,
-		.pio_read = bus_pio_read,
-		.pio_write = bus_pio_write,
-		.msr_read = bus_msr_read,
-		.msr_write = bus_msr_write,
-		.tpr_read = bus_tpr_read,
-		.tpr_write = bus_tpr_write,
 		.service = bus_service,
-		.interrupt_pending = bus_interrupt_pending,
-		.interrupt_accept = bus_interrupt_accept,
 		.halt = bus_halt,
 		.trap = bus_trap,
 		.enter = bus_enter,

@@ -146,6 +146,66 @@ static const struct engine_ops *find_engine(const char *name)
 	return NULL;
 }
 
+/* What a platform without ports, MSRs and interrupt controller need not say. */
+static uint32_t no_pio_read(void *machine, unsigned cpu, uint16_t port, unsigned size)
+{
+	return ~0u;
+}
+
+static void no_pio_write(void *machine, unsigned cpu, uint16_t port, unsigned size, uint32_t val)
+{
+}
+
+static bool no_msr_read(void *machine, unsigned cpu, uint32_t msr, uint64_t *val)
+{
+	return false;
+}
+
+static bool no_msr_write(void *machine, unsigned cpu, uint32_t msr, uint64_t val)
+{
+	return false;
+}
+
+static uint8_t no_tpr_read(void *machine, unsigned cpu)
+{
+	return 0;
+}
+
+static void no_tpr_write(void *machine, unsigned cpu, uint8_t tpr)
+{
+}
+
+static bool no_interrupt_pending(void *machine, unsigned cpu)
+{
+	return false;
+}
+
+static int no_interrupt_accept(void *machine, unsigned cpu)
+{
+	return -1;
+}
+
+static struct vcpu_bus make_bus(struct machine *m)
+{
+	struct vcpu_bus bus = m->platform->bus(m);
+
+	if (!bus.pio_read) {
+		bus.pio_read = no_pio_read;
+		bus.pio_write = no_pio_write;
+	}
+	if (!bus.msr_read) {
+		bus.msr_read = no_msr_read;
+		bus.msr_write = no_msr_write;
+	}
+	if (!bus.interrupt_pending) {
+		bus.interrupt_pending = no_interrupt_pending;
+		bus.interrupt_accept = no_interrupt_accept;
+		bus.tpr_read = no_tpr_read;
+		bus.tpr_write = no_tpr_write;
+	}
+	return bus;
+}
+
 bool vcpus_create(struct machine *m, const struct x86_state *state)
 {
 	const struct engine_config cfg = { .memory = &m->memory,
@@ -155,7 +215,7 @@ bool vcpus_create(struct machine *m, const struct x86_state *state)
 					   .soft_disable = m->cfg->soft_disable,
 					   .started = m->started };
 	const struct engine_ops *ops = find_engine(m->cfg->engine);
-	const struct vcpu_bus bus = m->platform->bus(m);
+	const struct vcpu_bus bus = make_bus(m);
 
 	if (!ops) {
 		fprintf(stderr, "lguest: --engine=%s: there is no such engine (try auto)\n", m->cfg->engine);

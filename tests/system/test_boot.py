@@ -349,6 +349,11 @@ def bad_inputs(directory):
     corrupt = bytearray(whole)
     # LZ4 has no checksum: this much is a run of literals that is longer than the file.
     corrupt[start + 5000 : start + 5000 + (256 << 10)] = b"\xff" * (256 << 10)
+    # The same in the fifth block, which is looked at when the guest runs already.
+    later, at = bytearray(whole), start + 4
+    for _ in range(4):
+        at += 4 + int.from_bytes(whole[at : at + 4], "little")
+    later[at + 5000 : at + 5000 + (256 << 10)] = b"\xff" * (256 << 10)
     initrd = "--initrd=" + initramfs("cloud61")
     return [
         ("missing kernel", [], "512", directory + "/none", r"none: .*[Nn]o such file"),
@@ -358,6 +363,7 @@ def bad_inputs(directory):
         ("truncated header", [], "512", file("header", whole[:0x220]), r"header: "),
         ("truncated payload", [], "512", file("cut", whole[: len(whole) // 2]), r"cut: "),
         ("corrupt payload", [], "512", file("corrupt", bytes(corrupt)), r"corrupt: "),
+        ("corrupt payload, later", [], "512", file("later", bytes(later)), r"later: corrupt payload \(lz4\)"),
         ("missing initrd", ["--initrd=" + directory + "/none"], "512", image, r"none: .*[Nn]o such file"),
         ("directory as initrd", ["--initrd=" + directory], "512", image, r"directory"),
         ("initrd larger than memory", ["--initrd=" + big], "256", image, r"(initrd|big).*(memory|RAM)"),
