@@ -240,7 +240,10 @@ static void fill_call(struct world *w, uint32_t call[5])
 			call[2] %= 0u - LG_RESERVE_MEM;
 			call[3] = call[3] % LIMIT & ~0x80u;
 			break;
-		case LG_SET_PGD: call[1] = PGDIR; break;
+		case LG_SET_PGD:
+			call[1] = PGDIR;
+			call[2] = call[2] & 1 ? 0 : OFFSET >> 22;
+			break;
 		case LG_LOAD_TLS: call[1] %= RAM - 24; break;
 		case LG_NOTIFY: call[1] = call[1] % 2 ? TEXTS : RAM + 4096; break;
 		default: break;
@@ -290,7 +293,8 @@ static void init(struct world *w)
 /* All gates at once, and a stack. */
 static void good_gates(struct world *w)
 {
-	uint8_t type = take(w, 1) & 1 ? 0x8e : 0x8f;
+	static const uint8_t types[] = { 0x8e, 0x8f, 0xee, 0xef }; /* level 0 or 3 */
+	uint8_t type = types[pick(w, 4)];
 
 	for (uint32_t n = 0; n < 256; n++)
 		hypercall(w, (const uint32_t[5]){ LG_LOAD_IDT_ENTRY, n, CODE + 16 * n, (uint32_t)type << 8 });
