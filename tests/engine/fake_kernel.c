@@ -108,6 +108,14 @@ static void send(struct fake_kernel *k, enum event event, uint32_t value)
 	must(__real_write(k->to_reader[1], &m, sizeof(m)) == sizeof(m), "write to the reader");
 }
 
+bool fake_has_eventfd(const struct fake_kernel *k, uint32_t value)
+{
+	for (unsigned i = 0; i < k->routes; i++)
+		if (k->route[i].value == value)
+			return true;
+	return false;
+}
+
 /* The guest runs inside of read() only. */
 static void wait_for_read(struct fake_kernel *k)
 {

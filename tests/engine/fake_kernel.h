@@ -21,6 +21,8 @@ void *fake_memory(struct fake_kernel *k, uint32_t phys);
 uint32_t fake_ram(const struct fake_kernel *k);
 /* NOTIFY: comes back when the launcher has seen it, or an eventfd has it. */
 void fake_notify(struct fake_kernel *k, uint32_t value);
+/* Has the launcher an eventfd for it? */
+bool fake_has_eventfd(const struct fake_kernel *k, uint32_t value);
 /* HALT until one of @irqs (bits) is pending: those that were, which are not any more. 0: 10 seconds have gone by. */
 uint32_t fake_halt(struct fake_kernel *k, uint32_t irqs);
 /* The end. */

@@ -60,11 +60,13 @@ class Runner:
 
     def all(self):
         for fake in ('', 'no-eventfd', 'signals'):
-            self.good('devices', 8, fake)
+            got = self.good('devices', 9, fake)
+            how = 'a read' if fake == 'no-eventfd' else 'an eventfd'
+            self.check(f'notified by {how}', f'block: by {how}\n' in got[1], got)
             self.good('restart', 12, fake)
         with open(self.image, 'rb') as f:
             self.check('the restarts have reached the disk', f.read(1) == b'\x03', (0, '', ''))
-        self.good('devices', 8, options=['--block=' + self.kernel + ',cow'])
+        self.good('devices', 9, options=['--block=' + self.kernel + ',cow'])
         with open(self.image, 'rb') as f:
             f.seek(1024)
             self.check('the write has reached the disk', f.read(20) == b'written by the guest', (0, '', ''))
