@@ -4,6 +4,9 @@
  * platform/lguest/lguest.h and the lguest bus with the engine, the console and
  * the loader. There are no ports, no MSRs, no interrupt controller: the guest asks for
  * everything by trapping.
+ *
+ * Compiled as fast C for bus_trap() and on_flush_*(), which run with the guest's vector registers
+ * live (vcpu_bus.trap). All else runs with them parked, or on other threads.
  */
 #include "machine_internal.h"
 
@@ -14,7 +17,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-#include <x86intrin.h>
 
 #include "boot/boot.h"
 #include "cpu/state.h"
@@ -29,6 +31,22 @@
 static void on_kick(void *opaque)
 {
 	vcpu_kick(opaque, 0);
+}
+
+static void on_park(void *opaque)
+{
+	struct machine *m = opaque;
+
+	if (m->engine->vcpu_park)
+		m->engine->vcpu_park(m->vcpu[0].vcpu);
+}
+
+static void on_unpark(void *opaque)
+{
+	struct machine *m = opaque;
+
+	if (m->engine->vcpu_unpark)
+		m->engine->vcpu_unpark(m->vcpu[0].vcpu);
 }
 
 static void on_flush_page(void *opaque, uint32_t lin)
@@ -147,6 +165,8 @@ static void add_doorbells(struct machine *m)
 }
 
 static const struct lguest_host lguest_host = {
+	.park = on_park,
+	.unpark = on_unpark,
 	.kick = on_kick,
 	.flush_page = on_flush_page,
 	.flush_tlb = on_flush_tlb,
@@ -215,8 +235,11 @@ static void bus_trap(void *machine, unsigned cpu, struct x86_state *s, const str
 
 	lguest_trap(&m->lguest, s, trap);
 	after = lguest_deadline(&m->lguest);
-	if (after != before)
-		vcpu_set_timer(m, cpu, after);
+	if (after == before)
+		return;
+	on_park(m);
+	vcpu_set_timer(m, cpu, after);
+	on_unpark(m);
 }
 
 static void bus_notify(void *machine, unsigned cpu, uint32_t value)

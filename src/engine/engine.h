@@ -91,6 +91,8 @@ struct vcpu_bus {
 	 * IDT, enter() is called after service() and takes the place of
 	 * interrupt_pending() and interrupt_accept(). Both may change @s, which is complete
 	 * (but for @xsave), and clear s->halted; CR3 is loaded anew when it differs.
+	 * trap() is fast C: compiled with fast_c_args (meson.build), calling ordinary C, the C library too,
+	 * only between vcpu_park() and vcpu_unpark().
 	 * @gdt: descriptors, accessed bits set, in the place of what GDTR points at; read whenever
 	 * a segment register is loaded.
 	 */
@@ -154,6 +156,12 @@ struct engine {
 	 */
 	void (*vcpu_flush_page)(struct vcpu *v, uint64_t lin);
 	void (*vcpu_flush_tlb)(struct vcpu *v);
+	/*
+	 * Inside vcpu_bus.trap(): saves the guest's vector and x87 registers, so that ordinary C
+	 * may have them, and gives them back. Nests. All four are fast C, and NULL in engines without trap().
+	 */
+	void (*vcpu_park)(struct vcpu *v);
+	void (*vcpu_unpark)(struct vcpu *v);
 	/*
 	 * Only engines that do the lguest ABI themselves have these (else NULL): raises
 	 * virtual interrupt @irq; before vcpu_run(): will count NOTIFYs with @value in @eventfd, when it can,

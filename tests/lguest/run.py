@@ -16,7 +16,7 @@ import tempfile
 TIMEOUT = 60
 POWER_OFF, HOST, PANIC, RESET, DIED, KILLED = 0, 2, 3, 4, 5, 6
 
-GOOD = ['init', 'old-layout', 'segments', 'traps', 'gates', 'emulation', 'fpu', 'paging', 'ring', 'timer',
+GOOD = ['init', 'old-layout', 'segments', 'traps', 'gates', 'emulation', 'fpu', 'vectors', 'paging', 'ring', 'timer',
         'interrupt-flag', 'noirq', 'user', 'calls', 'calls-ring', 'ring-text', 'ring-halt', 'time', 'absent-gate',
         'level3', 'frame-flags', 'old-frames', 'host-descriptors']
 DEVICES = ['list', 'block', 'rng', 'console', 'net', 'abuse', 'reboot', 'old-era', 'early-notify', 'no-interrupt',

@@ -17,6 +17,7 @@
 #include "cpu/cpuid.h"
 #include "engine/soft/block.h"
 #include "engine/soft/dispatch.h"
+#include "engine/soft/event.h"
 #include "engine/soft/mmu.h"
 #include "engine/soft/signal.h"
 
@@ -24,15 +25,9 @@ static const struct {
 	const char *name;
 	uint32_t bits;
 } optimizations[] = {
-	{ "forward", SOFT_NO_FORWARD },
-	{ "groups", SOFT_NO_GROUPS },
-	{ "jump2", SOFT_NO_JUMP2 },
-	{ "stack", SOFT_NO_STACK },
-	{ "strings", SOFT_NO_STRINGS },
-	{ "links", SOFT_NO_LINKS },
-	{ "page-jumps", SOFT_NO_PAGE_JUMPS },
-	{ "regions", SOFT_NO_REGIONS },
-	{ "all", ~0u },
+	{ "forward", SOFT_NO_FORWARD },       { "groups", SOFT_NO_GROUPS },   { "jump2", SOFT_NO_JUMP2 },
+	{ "stack", SOFT_NO_STACK },           { "strings", SOFT_NO_STRINGS }, { "links", SOFT_NO_LINKS },
+	{ "page-jumps", SOFT_NO_PAGE_JUMPS }, { "regions", SOFT_NO_REGIONS }, { "all", ~0u },
 };
 
 /* --soft-disable. False: a line was printed. */
@@ -108,16 +103,6 @@ static void soft_get_state(struct vcpu *vcpu, struct x86_state *s)
 
 	*s = v->c.s;
 	s->rflags = cpu_get_rflags(&v->c);
-}
-
-static void soft_flush_page(struct vcpu *vcpu, uint64_t lin)
-{
-	mmu_invlpg(&((struct soft_vcpu *)vcpu)->c, lin);
-}
-
-static void soft_flush_tlb(struct vcpu *vcpu)
-{
-	mmu_flush_nonglobal(&((struct soft_vcpu *)vcpu)->c);
 }
 
 static void soft_kick(struct vcpu *vcpu)
@@ -245,8 +230,8 @@ static void soft_print_stats(struct engine *engine, FILE *out)
 		s->interrupts, s->faults, s->host_faults, s->halts, s->mmio, s->smc_writes, s->dma_writes);
 	fprintf(out,
 		"lguest: soft engine: TLB flushes %" PRIu64 " (global) %" PRIu64 " (CR3) %" PRIu64
-		" (INVLPG, %" PRIu64 " of pages with jumps into them), moves of the user stack's entry %" PRIu64
-		"\n",
+		" (INVLPG, %" PRIu64
+		" of pages with jumps into them), moves of the user stack's entry %" PRIu64 "\n",
 		s->flush_all, s->flush_nonglobal, s->invlpg, s->jc_forgets, s->stack_moves);
 }
 
@@ -320,8 +305,10 @@ static struct engine *soft_create(const struct engine_config *cfg)
 		.vcpu_set_state = soft_set_state,
 		.vcpu_get_state = soft_get_state,
 		.vcpu_run = soft_vcpu_run,
-		.vcpu_flush_page = soft_flush_page,
-		.vcpu_flush_tlb = soft_flush_tlb,
+		.vcpu_flush_page = mmu_vcpu_flush_page,
+		.vcpu_flush_tlb = mmu_vcpu_flush_tlb,
+		.vcpu_park = event_park,
+		.vcpu_unpark = event_unpark,
 		.vcpu_kick = soft_kick,
 		.print_stats = soft_print_stats,
 		.destroy = soft_destroy,

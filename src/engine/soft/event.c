@@ -15,6 +15,7 @@
 #include "engine/soft/mmu.h"
 #include "engine/soft/segment.h"
 #include "engine/soft/sysop.h"
+#include "engine/soft/vcpu.h"
 
 /* After the platform had its hands on the state, which had @cr3 before. */
 static void cpu_state_changed(struct soft_cpu *c, uint64_t cr3)
@@ -195,10 +196,18 @@ static void hand_over(struct soft_cpu *c, const struct event *ev)
 
 	c->s.rip = ev->rip;
 	c->s.rflags = ev->rflags;
-	fpu_park(c);
 	c->bus.trap(c->bus.machine, c->index, &c->s, &trap);
-	fpu_unpark(c);
 	cpu_state_changed(c, cr3);
+}
+
+void event_park(struct vcpu *vcpu)
+{
+	fpu_park(&((struct soft_vcpu *)vcpu)->c);
+}
+
+void event_unpark(struct vcpu *vcpu)
+{
+	fpu_unpark(&((struct soft_vcpu *)vcpu)->c);
 }
 
 void event_enter(struct soft_cpu *c)

@@ -29,4 +29,8 @@ enum soft_next event_software(struct soft_cpu *c, uint8_t vector, bool check_dpl
 /* Lets a platform with vcpu_bus.enter() change the state before the guest goes on. */
 void event_enter(struct soft_cpu *c);
 
+/* struct engine's. */
+void event_park(struct vcpu *vcpu);
+void event_unpark(struct vcpu *vcpu);
+
 #endif

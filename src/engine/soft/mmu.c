@@ -18,6 +18,7 @@
 #include "cpu/cpuid.h"
 #include "engine/soft/block.h"
 #include "engine/soft/fpu.h"
+#include "engine/soft/vcpu.h"
 
 #define PTE_P    0x001ull
 #define PTE_W    0x002ull
@@ -774,4 +775,14 @@ int soft_write(struct soft_cpu *c, uint64_t lin, const void *buf, unsigned len, 
 	if ((lin & (PAGE_SIZE - 1)) + len > PAGE_SIZE && soft_probe(c, lin, len, how))
 		return -1;
 	return transfer(c, lin, (uint8_t *)(uintptr_t)buf, len, how);
+}
+
+void mmu_vcpu_flush_page(struct vcpu *vcpu, uint64_t lin)
+{
+	mmu_invlpg(&((struct soft_vcpu *)vcpu)->c, lin);
+}
+
+void mmu_vcpu_flush_tlb(struct vcpu *vcpu)
+{
+	mmu_flush_nonglobal(&((struct soft_vcpu *)vcpu)->c);
 }

@@ -38,4 +38,8 @@ void mmu_flush_all(struct soft_cpu *c);       /* all, also global pages */
 void mmu_flush_nonglobal(struct soft_cpu *c); /* MOV to CR3 */
 void mmu_invlpg(struct soft_cpu *c, uint64_t lin);
 
+/* struct engine's. */
+void mmu_vcpu_flush_page(struct vcpu *vcpu, uint64_t lin);
+void mmu_vcpu_flush_tlb(struct vcpu *vcpu);
+
 #endif

@@ -7,7 +7,7 @@
  * A guest that passes nonsense is ended, with a reason.
  */
 #include <string.h>
-#include <x86intrin.h>
+#include <x86gprintrin.h>
 
 #include "cpu/state.h"
 #include "cpu/x86.h"
@@ -114,7 +114,7 @@ void lguest_ended(struct lguest *lg, bool restart, const char *reason)
 static void shut_down(struct lguest *lg, uint32_t addr, uint32_t how)
 {
 	char reason[LGUEST_REASON_MAX] = CRASH;
-	char *text = reason + strlen(CRASH);
+	char *text = reason + sizeof(CRASH) - 1;
 
 	/* A guest that restarts need not say why: 3.12 passes the "physical address" of a null pointer. */
 	if (how != LG_SHUTDOWN_RESTART && !lguest_range(lg, addr, 1)) {
@@ -122,7 +122,9 @@ static void shut_down(struct lguest *lg, uint32_t addr, uint32_t how)
 		return;
 	}
 	copy_text(lg, addr, text, 127);
+	lguest_park(lg);
 	lguest_ended(lg, how == LG_SHUTDOWN_RESTART, reason);
+	lguest_unpark(lg);
 }
 
 /* ---- page tables: the engine uses the guest's own, so these are checks and flushes ---- */
@@ -271,6 +273,7 @@ void lguest_notify(struct lguest *lg, uint32_t addr)
 {
 	char text[1024];
 
+	lguest_park(lg);
 	if (addr >= lg->limit) {
 		lguest_kill(lg, "bad notification address %#x", addr);
 	} else if (addr >= lg->ram) {
@@ -281,6 +284,7 @@ void lguest_notify(struct lguest *lg, uint32_t addr)
 
 		lg->host->early_console(lg->opaque, text, len);
 	}
+	lguest_unpark(lg);
 }
 
 /* ---- all together ---- */
@@ -339,7 +343,7 @@ static void empty_ring(struct lguest *lg, struct x86_state *s)
 			execute(lg, s, &call);
 		lg->stats.ring_calls++;
 		lg->data[LG_DATA_HCALL_STATUS + n] = LG_HCALL_DONE;
-		guest_wrote(lg->memory, lg->data + LG_DATA_HCALL_STATUS + n, 1);
+		lguest_wrote(lg, lg->data + LG_DATA_HCALL_STATUS + n, 1);
 	}
 }
 

@@ -7,7 +7,7 @@
  * look (IRET, a plain enable), the next time that we look ourselves.
  */
 #include <time.h>
-#include <x86intrin.h>
+#include <x86gprintrin.h>
 
 #include "cpu/state.h"
 #include "platform/lguest/lguest.h"
@@ -21,7 +21,9 @@ void lguest_write_time(struct lguest *lg)
 {
 	struct timespec now;
 
+	lguest_park(lg);
 	clock_gettime(CLOCK_REALTIME, &now);
+	lguest_unpark(lg);
 	lguest_data_set(lg, LG_DATA_TIME_SEC, (uint32_t)now.tv_sec);
 	lguest_data_set(lg, LG_DATA_TIME_NSEC, (uint32_t)now.tv_nsec);
 }

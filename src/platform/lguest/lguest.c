@@ -37,10 +37,12 @@ void lguest_kill(struct lguest *lg, const char *fmt, ...)
 	if (lg->s.dead)
 		return;
 	lg->s.dead = true;
+	lguest_park(lg);
 	va_start(ap, fmt);
 	vsnprintf(reason, sizeof(reason), fmt, ap);
 	va_end(ap);
 	lg->host->end(lg->opaque, LGUEST_DIED, reason);
+	lguest_unpark(lg);
 }
 
 void lguest_bad_address(struct lguest *lg, uint64_t addr)

@@ -17,6 +17,9 @@
  * descriptors kept here, and hands over everything else (vcpu_bus.trap).
  *
  * Threads: all on the vCPU's, but lguest_raise_irq(), which is for any.
+ *
+ * All of this runs with the guest's vector registers live (vcpu_bus.trap): it is fast C, and
+ * what it calls of others, the C library too, stands between lguest_park() and lguest_unpark().
  */
 #ifndef LGUEST_PLATFORM_LGUEST_H
 #define LGUEST_PLATFORM_LGUEST_H
@@ -42,9 +45,12 @@ enum lguest_end {
 
 /* The machine's side. */
 struct lguest_host {
+	/* Before and after ordinary C on the vCPU's thread; nest. NULL: not needed. */
+	void (*park)(void *opaque);
+	void (*unpark)(void *opaque);
 	/* The vCPU is to call enter() soon. Any thread. */
 	void (*kick)(void *opaque);
-	/* Translations of the page at @lin, or all of them, are out of date. */
+	/* Translations of the page at @lin, or all of them, are out of date. Fast C. */
 	void (*flush_page)(void *opaque, uint32_t lin);
 	void (*flush_tlb)(void *opaque);
 	/* The guest's life is over; the first call counts. @reason: printable text. */
@@ -133,6 +139,18 @@ void lguest_raise_irq(struct lguest *lg, unsigned irq);
 
 /* ---- between the parts ---- */
 
+static inline void lguest_park(const struct lguest *lg)
+{
+	if (lg->host->park)
+		lg->host->park(lg->opaque);
+}
+
+static inline void lguest_unpark(const struct lguest *lg)
+{
+	if (lg->host->unpark)
+		lg->host->unpark(lg->opaque);
+}
+
 void lguest_kill(struct lguest *lg, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* trap.c: pushes the frame and goes to the gate of @vector. */
 bool lguest_reflect(struct lguest *lg, struct x86_state *s, unsigned vector, bool has_error, uint32_t error);
@@ -149,7 +167,9 @@ bool lguest_valid_entry(const struct lguest *lg, uint32_t entry, bool directory)
 bool lguest_bad_entry(const struct lguest *lg, const struct x86_state *s, uint32_t lin, uint32_t *entry);
 /* Host address of [@phys, @phys + @len), inside of RAM and device area, or NULL. */
 void *lguest_range(const struct lguest *lg, uint32_t phys, uint32_t len);
-/* A word of the guest's, written and made known to whoever translates code. */
+/* Bytes at @host, all on one page, have been written: makes that known to whoever translates code. */
+void lguest_wrote(const struct lguest *lg, const void *host, uint32_t len);
+/* The same for a word that does not straddle pages, after writing it. */
 void lguest_store(const struct lguest *lg, void *host, uint32_t val);
 
 static inline uint32_t lguest_data_get(const struct lguest *lg, unsigned offset)

@@ -20,10 +20,23 @@ void *lguest_range(const struct lguest *lg, uint32_t phys, uint32_t len)
 	return guest_range(lg->memory, phys, len);
 }
 
+/* Marks are set by the one vCPU, whose thread this is: nothing needs to be ordered (compare guest_wrote()). */
+void lguest_wrote(const struct lguest *lg, const void *host, uint32_t len)
+{
+	const struct guest_memory *mem = lg->memory;
+	uint64_t page = (uint64_t)((const uint8_t *)host - mem->base) >> 12;
+
+	if (!mem->watch.code || !atomic_load_explicit(&mem->watch.code[page], memory_order_relaxed))
+		return;
+	lguest_park(lg);
+	guest_wrote(mem, host, len);
+	lguest_unpark(lg);
+}
+
 void lguest_store(const struct lguest *lg, void *host, uint32_t val)
 {
 	__builtin_memcpy(host, &val, sizeof(val));
-	guest_wrote(lg->memory, host, sizeof(val));
+	lguest_wrote(lg, host, sizeof(val));
 }
 
 static bool entry_at(const struct lguest *lg, uint32_t table, uint32_t index, bool write, uint32_t *frame)

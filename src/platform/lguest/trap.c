@@ -196,11 +196,12 @@ static bool emulate(struct lguest *lg, struct x86_state *s)
  */
 static bool patch_vmcall(struct lguest *lg, struct x86_state *s)
 {
-	static const uint8_t vmcall[] = { 0x0f, 0x01, 0xc1 }, interrupt[] = { 0xcd, LG_TRAP_HYPERCALL, 0x90 };
+	static const uint8_t interrupt[] = { 0xcd, LG_TRAP_HYPERCALL, 0x90 };
 	uint32_t lin = (uint32_t)(s->seg[SEG_CS].base + s->rip), phys;
 	uint8_t insn[3];
 
-	if (fetch(lg, s, insn, sizeof(insn)) != sizeof(insn) || memcmp(insn, vmcall, sizeof(vmcall)) != 0)
+	if (fetch(lg, s, insn, sizeof(insn)) != sizeof(insn) || insn[0] != 0x0f || insn[1] != 0x01 ||
+	    insn[2] != 0xc1)
 		return false;
 	for (unsigned i = 0; i < sizeof(interrupt); i++) {
 		uint8_t *p;
@@ -211,7 +212,7 @@ static bool patch_vmcall(struct lguest *lg, struct x86_state *s)
 		if (!p)
 			return false;
 		*p = interrupt[i];
-		guest_wrote(lg->memory, p, 1);
+		lguest_wrote(lg, p, 1);
 	}
 	s->rflags &= ~(uint64_t)FLAG_RF;
 	return true;
