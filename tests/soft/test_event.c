@@ -493,7 +493,7 @@ static unsigned traps;
 static void on_trap(void *machine, unsigned cpu, struct x86_state *s, const struct vcpu_trap *trap)
 {
 	assert_ptr_equal(machine, &trapped);
-	assert_int_equal(fix.parked, 1);
+	assert_int_equal(fix.parked, 0); /* whoever needs ordinary C parks by himself */
 	trapped = *trap;
 	traps++;
 	s->rip = 0x1234;
