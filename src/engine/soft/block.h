@@ -24,9 +24,9 @@
 #include "memory.h"
 
 #define CODE_REGIONS  9
-#define REGION_HOT    (2048u << 10)
-#define REGION_COLD   (608u << 10)
-#define REGION_META   (1440u << 10)
+#define REGION_HOT    (1952u << 10)
+#define REGION_COLD   (616u << 10)
+#define REGION_META   (1528u << 10)
 #define REGION_BLOCKS 16384
 #define CODE_HOT_SIZE (CODE_REGIONS * REGION_HOT)
 #define CODE_CACHE_SIZE \
@@ -245,6 +245,7 @@ enum soft_disable {
 	SOFT_NO_STACK = 1u << 3,       /* the user's stack has no TLB entry of its own */
 	SOFT_NO_LINKS = 1u << 16,      /* exits are never linked to blocks */
 	SOFT_NO_PAGE_JUMPS = 1u << 17, /* INVLPG of a user page empties the jump cache */
+	SOFT_NO_SHORT = 1u << 5,       /* blocks go on behind any conditional jump */
 	SOFT_NO_REGIONS = 1u << 18,    /* a full code cache is emptied as a whole */
 };
 

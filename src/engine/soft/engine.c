@@ -25,9 +25,11 @@ static const struct {
 	const char *name;
 	uint32_t bits;
 } optimizations[] = {
-	{ "forward", SOFT_NO_FORWARD },       { "groups", SOFT_NO_GROUPS },   { "jump2", SOFT_NO_JUMP2 },
-	{ "stack", SOFT_NO_STACK },           { "strings", SOFT_NO_STRINGS }, { "links", SOFT_NO_LINKS },
-	{ "page-jumps", SOFT_NO_PAGE_JUMPS }, { "regions", SOFT_NO_REGIONS }, { "all", ~0u },
+	{ "forward", SOFT_NO_FORWARD }, { "groups", SOFT_NO_GROUPS },
+	{ "jump2", SOFT_NO_JUMP2 },     { "short", SOFT_NO_SHORT },
+	{ "stack", SOFT_NO_STACK },     { "strings", SOFT_NO_STRINGS },
+	{ "links", SOFT_NO_LINKS },     { "page-jumps", SOFT_NO_PAGE_JUMPS },
+	{ "regions", SOFT_NO_REGIONS }, { "all", ~0u },
 };
 
 /* --soft-disable. False: a line was printed. */

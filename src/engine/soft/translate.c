@@ -3,7 +3,7 @@
  * From guest bytes to a block of host code.
  *
  * Three passes over at most BLOCK_MAX_INSNS instructions of one page: decode
- * (the block goes on behind conditional jumps that are not taken), flag
+ * (a short block goes on behind conditional jumps that are not taken), flag
  * liveness backwards, and emission. A block looks like this:
  *
  *	and	r11, -4096		only when entered through the jump cache,
@@ -268,7 +268,13 @@ static bool decode_block(struct xlat *x, bool *need_second)
 		if (stop_behind(x, in, in_shadow))
 			break;
 		in_shadow = in->shadow;
-		/* What has been translated already need not be repeated behind a branch. */
+		/*
+		 * Code behind a conditional jump may never run, and there is more code in the
+		 * guest than the cache holds: only short blocks go on there. What has been
+		 * translated already need not be repeated.
+		 */
+		if (in->class == CLASS_JCC && x->n >= BLOCK_GO_ON && !(x->engine->disable & SOFT_NO_SHORT))
+			break;
 		if (in->class == CLASS_JCC && off < PAGE_SIZE &&
 		    block_find(x->engine, (x->block->phys & PAGE_MASK) + off, x->mode, x->absolute,
 			       x->page_va, ~0ull))

@@ -22,6 +22,7 @@
 #include "engine/soft/sysop.h"
 
 #define BLOCK_MAX_INSNS 24
+#define BLOCK_GO_ON     8     /* from so many on, it ends at a conditional jump */
 #define BLOCK_MAX_HOST  24576 /* bytes of hot, and of cold, code that one block may need */
 
 /* Scratch registers of translated code; the guest's live in vcpu.c.s.regs[]. */
