@@ -392,6 +392,94 @@ static void user_stack(void)
 	}
 }
 
+/* ---- single accesses, each with a TLB entry of its own perhaps ---- */
+
+USER_CODE(u_slots, "mov (%rsi,%rcx,8), %rax; mov %rax, (%rdi,%rcx,8); int3");
+
+USER_CODE(u_call, "call *%rsi; int3");
+
+static u64 call_user(u64 va)
+{
+	struct regs r = user_regs(u_call);
+
+	r.gpr[RSI] = va;
+	run_frame(&r);
+	return trap.gpr[RAX];
+}
+
+static struct regs copy_word(u64 from, u64 to)
+{
+	struct regs r = user_regs(u_slots);
+
+	r.gpr[RSI] = from;
+	r.gpr[RDI] = to;
+	r.gpr[RCX] = 0;
+	run_frame(&r);
+	return trap;
+}
+
+static void slots(void)
+{
+	const u64 from = VA + 0xc00000, to = VA + 0xd00000;
+	u64 x = alloc_page(), y = alloc_page(), z = alloc_page();
+	u64 *src = map_page(from, x, PTE_P | PTE_W | PTE_U), *dst = map_page(to, y, PTE_P | PTE_W | PTE_U);
+	volatile u64 *px = phys(x), *py = phys(y), *pz = phys(z);
+	bool good = true;
+
+	map_page(from + 0x1000, z, PTE_P | PTE_W | PTE_U);
+	for (u64 i = 0; i < 2000; i++) {
+		*px = i;
+		*pz = ~i;
+		copy_word(from + i % 2 * 0x1000, to);
+		good &= trap.vec == 3 && *py == (i % 2 ? ~i : i);
+	}
+	ok(good, "a load from two pages by turns");
+	*px = 5;
+	copy_word(from, to);
+	retarget(src, z);
+	invlpg(from);
+	*pz = 6;
+	copy_word(from, to);
+	ok(trap.vec == 3 && *py == 6, "page of the load remapped");
+	retarget(src, x);
+	flush_tlb();
+	copy_word(from, to);
+	ok(trap.vec == 3 && *py == 5, "... and back, by MOV to CR3");
+	retarget(dst, z);
+	invlpg(to);
+	copy_word(from, to);
+	ok(trap.vec == 3 && *pz == 5, "page of the store remapped");
+	*dst &= ~PTE_W;
+	invlpg(to);
+	copy_word(from, to);
+	expect_pf("store to what has become read-only", 7, to);
+	copy_word(to, from);
+	ok(trap.vec == 3 && *px == 5, "... which can still be read");
+	copy_word(from, to);
+	expect_pf("... and still not be written", 7, to);
+	*src &= ~PTE_U;
+	invlpg(from);
+	copy_word(from, to);
+	expect_pf("load from what has become the supervisor's", 5, from);
+	*src |= PTE_U;
+	invlpg(from);
+	*dst |= PTE_W;
+	invlpg(to);
+	*px = 0xc300000009b8; /* mov $9, %eax; ret */
+	for (u64 i = 0; i < 4; i++) {
+		((volatile u8 *)phys(x))[1] = (u8)(9 + i);
+		copy_word(from, to);
+		good = trap.vec == 3 && call_user(to) == 9 + i;
+		ok(good, "code written, run and written again: %d", trap.gpr[RAX]);
+	}
+	copy_word(from + 0xffc, to + 0x800);
+	ok(trap.vec == 3, "load across pages");
+	copy_word(0x8000000000000000, to);
+	ok(trap.vec == 13, "load from what is not canonical");
+	copy_word(from, 0x8000000000000ff8);
+	ok(trap.vec == 13, "store to what is not canonical");
+}
+
 /* ---- REP MOVS and REP STOS ---- */
 
 USER_CODE(u_stos, "rep stosq; int3");
@@ -464,5 +552,6 @@ void test_main(void)
 	modes();
 	shadows();
 	user_stack();
+	slots();
 	strings();
 }

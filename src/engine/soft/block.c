@@ -197,6 +197,12 @@ static void drop_block(struct soft_engine *e, struct block *b)
 		hot[1 + i] = (uint8_t)(rel >> (8 * i));
 }
 
+void block_drop(struct soft_engine *e, struct block *b)
+{
+	if (!b->invalid)
+		drop_block(e, b);
+}
+
 void block_insert(struct soft_engine *e, struct block *b)
 {
 	uint64_t key = hash_key(b->phys, b->mode);

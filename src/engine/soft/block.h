@@ -196,6 +196,14 @@ struct stack_record {
 	uint8_t group; /* whose addend is in R9 */
 } __attribute__((packed, aligned(1)));
 
+/* The same of an access with a slot; behind it goes on what leaves for C. */
+struct slot_record {
+	uint32_t resume; /* cache offset of the access itself, r11 = host address */
+	uint16_t slot;   /* its number, times 2 */
+	uint16_t addend; /* where in the vCPU R9 is to be had from */
+	uint8_t size;
+} __attribute__((packed, aligned(1)));
+
 /* ---- site.c: fast C ---- */
 /* Packs @d, of block @b, into @words (at least SITE_WORDS); returns how many. */
 #define SITE_WORDS 3
@@ -234,6 +242,7 @@ struct dma_ring {
 	uint32_t page[DMA_RING];
 };
 
+#define SLOT_REFUSED 65536
 struct translator;
 
 /* Optimizations that can be switched off, to find out which one is at fault. */
@@ -242,6 +251,9 @@ enum soft_disable {
 	SOFT_NO_JUMP2 = 1u << 2,       /* no second look into the jump cache */
 	SOFT_NO_GROUPS = 1u << 1,      /* each access is checked by itself */
 	SOFT_NO_STRINGS = 1u << 4,     /* REP MOVS and REP STOS are done in C */
+	SOFT_NO_SLOTS = 1u << 8,       /* no place in user code has a TLB entry of its own */
+	SOFT_NO_HELD = 1u << 6,        /* R9..R11 are fetched from memory by each instruction */
+	SOFT_NO_SAMPLING = 1u << 7,    /* all places in user code have slots, not only those that are hot */
 	SOFT_NO_STACK = 1u << 3,       /* the user's stack has no TLB entry of its own */
 	SOFT_NO_LINKS = 1u << 16,      /* exits are never linked to blocks */
 	SOFT_NO_PAGE_JUMPS = 1u << 17, /* INVLPG of a user page empties the jump cache */
@@ -269,9 +281,15 @@ struct soft_engine {
 	uint32_t hot_start;           /* of the first region, behind the thunks */
 	/* fills the entry in vcpu.stack from the TLB, [1]: for writes */
 	uint32_t thunk_stack[STACK_ENTRIES][2];
+	uint32_t thunk_slot[2];          /* fills a slot from the TLB, [1]: for writes */
 	uint32_t thunk_jump[VIEW_COUNT]; /* looks into the neighbouring slot, then leaves */
 	uint32_t thunk_enter, thunk_exit, thunk_exit_flags, thunk_stale;
 	bool flush_wanted, region_wanted;
+	unsigned next_slot[2];
+	/* Places (hashed by physical address) whose slot was filled too often. */
+	uint64_t slot_refused[SLOT_REFUSED / 64];
+	/* Pieces of code (hashed by physical address) in which an interrupt came: hot, so that slots are worth it. */
+	uint64_t slot_hot[SLOT_REFUSED / 64];
 
 	/* metadata, bump-allocated, reset with the code */
 	uint8_t *meta;
@@ -298,6 +316,25 @@ struct soft_engine {
 	struct translator *translator;
 	struct soft_vcpu *vcpu; /* the only one for now */
 };
+
+/* The place of the instruction at @phys in slot_refused. */
+static inline uint64_t *slot_refused(struct soft_engine *e, uint64_t phys, uint64_t *bit)
+{
+	uint64_t h = phys * 0x9e3779b97f4a7c15ull >> 48;
+
+	*bit = 1ull << (h & 63);
+	return &e->slot_refused[h >> 6];
+}
+
+#define SLOT_PIECE 256u /* bytes */
+
+static inline uint64_t *slot_hot(struct soft_engine *e, uint64_t phys, uint64_t *bit)
+{
+	uint64_t h = phys / SLOT_PIECE * 0x9e3779b97f4a7c15ull >> 48;
+
+	*bit = 1ull << (h & 63);
+	return &e->slot_hot[h >> 6];
+}
 
 static inline void *meta_at(const struct soft_engine *e, uint32_t off)
 {
@@ -418,6 +455,8 @@ static inline uint64_t granules(unsigned from, unsigned to)
 struct block *block_find(struct soft_engine *e, uint64_t phys, uint32_t mode, bool absolute, uint64_t page_va,
 			 uint64_t phys2);
 void block_insert(struct soft_engine *e, struct block *b);
+/* It is to be translated anew; who is inside it may go on. */
+void block_drop(struct soft_engine *e, struct block *b);
 void block_link(struct soft_engine *e, struct block_exit *x, struct block *to);
 void block_unlink_cross(struct soft_engine *e);
 /* Does RAM page @index have code in it? */
@@ -484,6 +523,8 @@ int mmu_translate_code(struct soft_vcpu *v, uint64_t lin, uint64_t *phys, bool *
  */
 uint8_t *mmu_resolve(struct soft_vcpu *v, uint64_t lin, unsigned size, unsigned how, bool *special,
 		     bool *code, uint64_t *phys);
+/* Slots may be filled as often as at first again. */
+void mmu_refresh_slots(struct soft_vcpu *v);
 /* Makes user page @lin, which is in the TLB, that of stack entry @entry. */
 void mmu_set_stack(struct soft_vcpu *v, unsigned entry, uint64_t lin);
 /* Drops every TLB entry through which RAM page @index can be written. */

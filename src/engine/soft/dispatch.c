@@ -196,6 +196,7 @@ static bool service(struct soft_vcpu *v)
 	__atomic_exchange_n(&c->exit_request, 0, __ATOMIC_SEQ_CST);
 	c->irq_open = 0;
 	v->stats.polls++;
+	mmu_refresh_slots(v);
 	fpu_park(c);
 	stop = c->bus.service(c->bus.machine, c->index) == VCPU_STOP;
 	pending = !stop && !c->bus.enter && c->bus.interrupt_pending(c->bus.machine, c->index);
@@ -551,6 +552,30 @@ static enum after group_slow(struct soft_vcpu *v, const struct block *b, const s
 	return DISPATCH;
 }
 
+/* It has been another page too often: the next translation of the place looks into the TLB. */
+static void give_up_slot(struct soft_vcpu *v, const struct block *b, const struct desc *d)
+{
+	struct soft_engine *e = v->c.engine;
+	uint64_t bit, *word = slot_refused(e, (b->phys & PAGE_MASK) + d->off, &bit);
+
+	*word |= bit;
+	v->stats.slots_given_up++;
+	block_drop(e, meta_at(e, meta_off(e, b)));
+}
+
+/* A timer is as good as a sampling profiler: where it interrupts, accesses get slots. */
+static void note_hot(struct soft_vcpu *v, const struct block *b)
+{
+	struct soft_engine *e = v->c.engine;
+	uint64_t bit, *word = slot_hot(e, b->phys, &bit);
+
+	if ((*word & bit) || (e->disable & SOFT_NO_SLOTS))
+		return;
+	*word |= bit;
+	v->stats.hot_pieces++;
+	block_invalidate(e, b->phys & ~(uint64_t)(SLOT_PIECE - 1), SLOT_PIECE, NULL);
+}
+
 static enum after access_slow(struct soft_vcpu *v, const struct block *b, const struct desc *d, uint64_t *pc)
 {
 	struct soft_cpu *c = &v->c;
@@ -563,6 +588,10 @@ static enum after access_slow(struct soft_vcpu *v, const struct block *b, const 
 
 	*pc = (uint64_t)(uintptr_t)e->code_rx + d->resume;
 	v->stats.tlb_misses++;
+	if (v->slot_spent) {
+		v->slot_spent = 0;
+		give_up_slot(v, b, d);
+	}
 	if (d->access.align && (lin & (size - 1))) {
 		/* Comes before any page fault. */
 		soft_gp(c, 0);
@@ -765,6 +794,13 @@ static enum after host_fault(struct soft_vcpu *v)
 		c->aflags = (uint16_t)((c->aflags & ~mask) | (ax & mask));
 	}
 	c->s.rip = block_rip(v, b, page_off);
+	if ((b->mode & MODE_USER) && (b->mode & MODE_CS64) && !(b->mode & MODE_UNGROUPED) && !v->stepping &&
+	    !v->shadow_step &&
+	    (v->host_fault.fault_vector == VEC_GP || v->host_fault.fault_vector == VEC_SS)) {
+		/* Perhaps an empty slot or stack entry was matched: the plain checks tell what it is. */
+		v->ungrouped = true;
+		return DISPATCH;
+	}
 	c->fault = (struct soft_fault){ .vector = v->host_fault.fault_vector,
 					.has_error = v->host_fault.fault_vector == VEC_GP ||
 						     v->host_fault.fault_vector == VEC_SS ||
@@ -810,6 +846,8 @@ static enum after handle(struct soft_vcpu *v, const struct desc *d, uint64_t *pc
 		}
 		return DISPATCH;
 	case DESC_POLL:
+		if ((b->mode & MODE_USER) && (b->mode & MODE_CS64))
+			note_hot(v, b);
 		c->s.rip = block_rip(v, b, d->off);
 		c->s.int_shadow |= v->shadow_step; /* the instruction in the shadow has not run */
 		v->faulted = true;                 /* nothing was executed: no single-step trap */

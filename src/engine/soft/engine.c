@@ -25,11 +25,19 @@ static const struct {
 	const char *name;
 	uint32_t bits;
 } optimizations[] = {
-	{ "forward", SOFT_NO_FORWARD }, { "groups", SOFT_NO_GROUPS },
-	{ "jump2", SOFT_NO_JUMP2 },     { "short", SOFT_NO_SHORT },
-	{ "stack", SOFT_NO_STACK },     { "strings", SOFT_NO_STRINGS },
-	{ "links", SOFT_NO_LINKS },     { "page-jumps", SOFT_NO_PAGE_JUMPS },
-	{ "regions", SOFT_NO_REGIONS }, { "all", ~0u },
+	{ "forward", SOFT_NO_FORWARD },
+	{ "groups", SOFT_NO_GROUPS },
+	{ "held", SOFT_NO_HELD },
+	{ "jump2", SOFT_NO_JUMP2 },
+	{ "sampling", SOFT_NO_SAMPLING },
+	{ "short", SOFT_NO_SHORT },
+	{ "slots", SOFT_NO_SLOTS },
+	{ "stack", SOFT_NO_STACK },
+	{ "strings", SOFT_NO_STRINGS },
+	{ "links", SOFT_NO_LINKS },
+	{ "page-jumps", SOFT_NO_PAGE_JUMPS },
+	{ "regions", SOFT_NO_REGIONS },
+	{ "all", ~0u },
 };
 
 /* --soft-disable. False: a line was printed. */
@@ -233,8 +241,10 @@ static void soft_print_stats(struct engine *engine, FILE *out)
 	fprintf(out,
 		"lguest: soft engine: TLB flushes %" PRIu64 " (global) %" PRIu64 " (CR3) %" PRIu64
 		" (INVLPG, %" PRIu64
-		" of pages with jumps into them), moves of the user stack's entry %" PRIu64 "\n",
-		s->flush_all, s->flush_nonglobal, s->invlpg, s->jc_forgets, s->stack_moves);
+		" of pages with jumps into them), moves of the user stack's entries %" PRIu64
+		", of slots %" PRIu64 " (given up %" PRIu64 ", pieces of code %" PRIu64 ")\n",
+		s->flush_all, s->flush_nonglobal, s->invlpg, s->jc_forgets, s->stack_moves, s->slot_moves,
+		s->slots_given_up, s->hot_pieces);
 }
 
 static void soft_destroy(struct engine *engine)

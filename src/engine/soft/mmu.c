@@ -103,10 +103,28 @@ static void forget_stack(struct soft_vcpu *v)
 {
 	for (unsigned i = 0; i < STACK_ENTRIES; i++)
 		v->stack[i].tag_r = v->stack[i].tag_w = STACK_NONE;
+	for (unsigned i = 0; i < SLOTS; i += 32) {
+		if (!v->slot_used[i / 32])
+			continue;
+		v->slot_used[i / 32] = 0;
+		for (unsigned n = i; n < i + 32; n++) {
+			v->slot[n] = (struct access_slot){ STACK_NONE, STACK_NONE };
+			v->slot_budget[n] = SLOT_BUDGET;
+		}
+	}
+}
+
+void mmu_refresh_slots(struct soft_vcpu *v)
+{
+	for (unsigned i = 0; i < SLOTS; i++)
+		if (v->slot_used[i / 32])
+			v->slot_budget[i] = SLOT_BUDGET;
 }
 
 void mmu_reset(struct soft_vcpu *v)
 {
+	for (unsigned i = 0; i < SLOTS / 32; i++)
+		v->slot_used[i] = 1; /* so that all are set */
 	forget_stack(v);
 	tlb_clear(v);
 	v->itlb_generation++;

@@ -11,6 +11,7 @@
  *   jump       the second look into a view's jump cache, R10 = slot, R11 = where
  *              to; otherwise exit
  *   stack      see stack_thunk()
+ *   slot       see slot_thunk()
  *   stale      where the entries of invalidated blocks jump to
  *
  * Translated code runs on the guest's RSP. Nothing may touch that stack:
@@ -140,6 +141,126 @@ static void stack_thunk(struct soft_engine *e, struct emitter *o, unsigned entry
 	ebytes(o, jump_r10, sizeof(jump_r10));
 }
 
+/* op reg, gs:[index*scale + disp] */
+static void gs_index(struct emitter *o, bool w, unsigned op, unsigned reg, unsigned index, unsigned scale,
+		     uint32_t disp)
+{
+	e8(o, 0x65);
+	emit_rex(o, w, reg, index, 0);
+	e8(o, op);
+	emit_modrm_mem(o, reg, EMIT_NOREG, index, scale, (int32_t)disp);
+}
+
+/* movzx reg32, byte or word [r9 + disp] */
+static void load_narrow(struct emitter *o, unsigned op, unsigned reg, size_t disp)
+{
+	emit_rex(o, false, reg, 0, REG_R9);
+	e8(o, 0x0f);
+	e8(o, op);
+	emit_modrm_mem(o, reg, REG_R9, EMIT_NOREG, 1, (int32_t)disp);
+}
+
+/* cmp reg, imm; jump to what is filled in later */
+static uint8_t *cmp_jump(struct emitter *o, unsigned reg, uint32_t imm, unsigned cc)
+{
+	emit_rex(o, true, 0, 0, reg);
+	e8(o, 0x81);
+	e8(o, 0xf8 | (reg & 7));
+	e32(o, imm);
+	e8(o, 0x0f);
+	e8(o, 0x80 | cc);
+	e32(o, 0);
+	return o->p - 4;
+}
+
+/* R9 = where the record is whose cache offset is in vcpu.x9; R10 = the cache */
+static void record_address(struct soft_engine *e, struct emitter *o)
+{
+	emit_load(o, REG_R9, VOFF(x9));
+	lea_cache(e, o, REG_R10);
+	emit_rr(o, true, 0x03, REG_R9, REG_R10);
+}
+
+/*
+ * An access is not in its slot: R11 = address - tag, R9 = cache offset of the
+ * record. When the TLB has it, fills the slot and goes on with the access; else,
+ * or if the slot has been filled too often, goes on behind the record, for C, with
+ * R10 and R11 as from a look-up in the TLB.
+ */
+static void slot_thunk(struct soft_engine *e, struct emitter *o, bool write)
+{
+	uint32_t view = (uint32_t)(VIEW_USER * sizeof(struct tlb_view_table));
+	uint32_t tag = (write ? VOFF(tlb[0].tag_w) : VOFF(tlb[0].tag_r)) + view;
+	static const uint8_t jump_r9[] = { 0x41, 0xff, 0xe1 };
+	uint8_t *fail[3];
+
+	e->thunk_slot[write] = here(e, o);
+	emit_store(o, REG_R9, VOFF(x9));
+	record_address(e, o);
+	load_narrow(o, 0xb7, REG_R10, offsetof(struct slot_record, slot));
+	gs_index(o, true, 0x03, REG_R11, REG_R10, 8, VOFF(slot[0].tag));
+	emit_store(o, REG_R11, VOFF(x11));
+	emit_store(o, REG_R10, VOFF(x10));
+	emit_mov32(o, REG_R10, REG_R11);
+	emit_shift32(o, 5, REG_R10, PAGE_SHIFT);
+	emit_gs_index8(o, true, 0x2b, REG_R11, REG_R10, tag);
+	fail[0] = cmp_jump(o, REG_R11, PAGE_SIZE - 1, 7); /* ja */
+	load_narrow(o, 0xb6, REG_R9, offsetof(struct slot_record, size));
+	emit_rr(o, true, 0x03, REG_R9, REG_R11);
+	fail[1] = cmp_jump(o, REG_R9, PAGE_SIZE, 7);
+	emit_load(o, REG_R9, VOFF(x10));
+	gs_index(o, false, 0x83, 5, REG_R9, 2, VOFF(slot_budget[0])); /* sub dword, 1 */
+	e8(o, 1);
+	e8(o, 0x0f); /* js */
+	e8(o, 0x88);
+	fail[2] = o->p;
+	e32(o, 0);
+
+	emit_gs_index8(o, true, 0x8b, REG_R10, REG_R10, VOFF(tlb[0].host) + view);
+	gs_index(o, true, 0x89, REG_R10, REG_R9, 8, VOFF(slot[0].host));
+	emit_rr(o, true, 0x03, REG_R10, REG_R11);
+	emit_load(o, REG_R11, VOFF(x11));
+	emit_rex(o, true, 0, 0, REG_R11); /* and r11, -4096 */
+	e8(o, 0x81);
+	e8(o, 0xe3);
+	e32(o, (uint32_t)-4096);
+	gs_index(o, true, 0x89, REG_R11, REG_R9, 8, VOFF(slot[0].tag));
+	emit_shift32(o, 5, REG_R9, 6);
+	gs_index(o, false, 0xc6, 0, REG_R9, 1, VOFF(slot_used[0])); /* mov byte, 1 */
+	e8(o, 1);
+	e8(o, 0x65); /* inc qword gs:[stats.slot_moves] */
+	e8(o, 0x48);
+	e8(o, 0xff);
+	e8(o, 0x04);
+	e8(o, 0x25);
+	e32(o, VOFF(stats.slot_moves));
+	emit_store(o, REG_R10, VOFF(x11));
+	record_address(e, o);
+	emit_mem(o, false, 0x8b, REG_R11, REG_R9, EMIT_NOREG, 1, offsetof(struct slot_record, resume));
+	emit_rr(o, true, 0x03, REG_R11, REG_R10);
+	emit_store(o, REG_R11, VOFF(x10));
+	load_narrow(o, 0xb7, REG_R9, offsetof(struct slot_record, addend));
+	gs_index(o, true, 0x8b, REG_R9, REG_R9, 1, 0);
+	emit_load(o, REG_R11, VOFF(x11));
+	e8(o, 0x65); /* jmp gs:[x10] */
+	e8(o, 0xff);
+	e8(o, 0x24);
+	e8(o, 0x25);
+	e32(o, VOFF(x10));
+
+	for (unsigned i = 3; i-- > 0;) {
+		uint32_t rel = (uint32_t)(o->p - fail[i] - 4);
+
+		memcpy(fail[i], &rel, 4);
+		if (i == 2)
+			emit_store8_imm(o, VOFF(slot_spent), 1);
+	}
+	lea_cache(e, o, REG_R9);
+	emit_gs(o, true, 0x03, REG_R9, VOFF(x9));
+	emit_lea(o, true, REG_R9, REG_R9, sizeof(struct slot_record));
+	ebytes(o, jump_r9, sizeof(jump_r9));
+}
+
 void thunks_create(struct soft_engine *e)
 {
 	struct emitter o = { e->code_rw, e->code_rw + CODE_HOT_SIZE, false };
@@ -197,6 +318,8 @@ void thunks_create(struct soft_engine *e)
 
 	for (unsigned i = 0; i < 2 * STACK_ENTRIES; i++)
 		stack_thunk(e, &o, i / 2, i % 2);
+	for (unsigned write = 0; write < 2; write++)
+		slot_thunk(e, &o, write);
 	for (unsigned view = 0; view < VIEW_COUNT; view++) {
 		uint32_t jc = VOFF(jc[0]) + (uint32_t)(view * sizeof(struct jump_cache));
 

@@ -349,8 +349,21 @@ static void emit_rdtscp(struct xlat *x)
 	e32(o, VOFF(c.s.tsc_aux));
 }
 
+/*
+ * Guest R9..R11 are fetched from memory and put back there by each instruction
+ * that uses them. But what follows without a memory access finds the value in
+ * the host's register of the same name still, and need not wait for it.
+ */
+static bool keeps_scratch(const struct insn *in)
+{
+	return in->class == CLASS_JCC || in->class == CLASS_NOP || in->class == CLASS_LEA ||
+	       (in->class == CLASS_COPY && !insn_memory(in));
+}
+
 static void emit_insn(struct xlat *x)
 {
+	if (!keeps_scratch(x->in) || (x->engine->disable & SOFT_NO_HELD))
+		x->held = 0;
 	switch ((enum insn_class)x->in->class) {
 	case CLASS_COPY: emit_copy(x); break;
 	case CLASS_NOP: break;
@@ -443,20 +456,21 @@ static void emit_block(struct xlat *x)
 	emit_entry(x);
 	for (unsigned i = 0; i < x->n; i++) {
 		struct insn *in = &x->t->insns[i];
+		struct insn_map map = {
+			.host = (uint16_t)(cache_off(x, x->hot.p) - b->hot),
+			.guest = (uint16_t)(in->off - x->t->insns[0].off),
+		};
 
 		x->in = in;
 		x->store = NULL;
-		if (can_fault(in) || in_stack_group(x))
-			x->t->map[b->map_count++] = (struct insn_map){
-				.host = (uint16_t)(cache_off(x, x->hot.p) - b->hot),
-				.guest = (uint16_t)(in->off - x->t->insns[0].off),
-				/* Memory operands have had their live flags saved by the check. */
-				.host_flags = (insn_memory(in) && !is_member(x, in, ACCESS_OPERAND)) ||
-							      is_leader(x, in, ACCESS_STACK)
-						      ? 0
-						      : flags_pack(x->host_valid & ~x->mem_valid),
-			};
+		x->slotted = false;
+		/* Memory operands have had their live flags saved by the check. */
+		if (!(insn_memory(in) && !is_member(x, in, ACCESS_OPERAND)) &&
+		    !is_leader(x, in, ACCESS_STACK))
+			map.host_flags = flags_pack(x->host_valid & ~x->mem_valid);
 		emit_insn(x);
+		if (can_fault(in) || in_stack_group(x) || x->slotted)
+			x->t->map[b->map_count++] = map;
 		x->host_valid |= in->writes;
 		x->mem_valid &= ~in->writes;
 		if (in->class == CLASS_SYSOP || in->class == CLASS_STRING) {

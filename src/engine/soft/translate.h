@@ -171,7 +171,10 @@ struct xlat {
 	uint32_t host_valid; /* flag bits that are right in RFLAGS */
 	uint32_t mem_valid;  /* ... in vcpu.c.aflags */
 	unsigned n;
+	unsigned held;     /* bit n: the host's R(9+n) still has the value of the guest's, see emit_insn() */
 	unsigned r9_group; /* the group whose addend R9 holds, or 0 */
+	bool slotted;      /* the instruction has a slot: the host may refuse its access */
+	bool may_slot;     /* the next access may have a slot: nothing has changed if the host refuses it */
 	int32_t rsp_due;   /* what has still to be added to RSP: see emit_stack_adjust() */
 
 	struct insn *in;     /* the instruction being emitted */
@@ -251,6 +254,8 @@ struct access {
 	unsigned size;
 	bool write;
 };
+/* Where the addend of group @n is in memory. */
+uint32_t addend_slot(const struct xlat *x, unsigned n);
 /* Does access @which of the instruction belong to a group? */
 bool is_grouped(const struct xlat *x, unsigned which);
 /* ... and is not the first there, so that it cannot fail? */

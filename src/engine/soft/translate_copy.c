@@ -166,9 +166,12 @@ static void emit_plain(struct xlat *x)
 
 	stolen_scan(in, &u);
 	flags_to_host(x, in->reads);
-	for (unsigned i = 0; i < 3; i++)
-		if (u.load[i])
+	for (unsigned i = 0; i < 3; i++) {
+		if (u.load[i] && !(x->held >> i & 1))
 			emit_load(x->o, REG_R9 + i, REG_SLOT(REG_R9 + i));
+		if (u.used[i])
+			x->held |= 1u << i;
+	}
 	if (u.used[0])
 		x->r9_group = 0;
 	if (in->zi.opcode == 0x82 && in->zi.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && !is_code64(x)) {
@@ -354,9 +357,13 @@ static void emit_on_host_address(struct xlat *x, const struct stolen_use *u, con
 	emit_redirected(x, a, map);
 	if (u->used[0] || (u->used[2] && map[REG_R11] == REG_R9))
 		x->r9_group = 0;
-	for (unsigned i = 0; i < 3; i++)
+	for (unsigned i = 0; i < 3; i++) {
 		if (u->store[i])
 			emit_store(o, map[REG_R9 + i], REG_SLOT(REG_R9 + i));
+		/* C may come back behind a store, with other values there. */
+		if (u->used[i] && map[REG_R9 + i] == REG_R9 + i && !x->store)
+			x->held |= 1u << i;
+	}
 }
 
 static enum access_kind access_kind(const struct insn *in, const ZydisDecodedOperand *mem)
@@ -403,6 +410,7 @@ void emit_copy(struct xlat *x)
 	}
 	flags_clobber(x, in->live_in);
 	emit_linear(x, mem, size, write, 0);
+	x->may_slot = !u.high_byte;
 	emit_access(x, size, access_kind(in, mem));
 	flags_to_host(x, in->reads);
 	emit_on_host_address(x, &u, &at_r11);
@@ -430,6 +438,7 @@ void emit_lea_insn(struct xlat *x)
 		emit_page_address(x, dst, (int64_t)in->off + in->len + mem->mem.disp.value);
 		return;
 	}
+	x->held = 0;
 	emit_effective(x, mem, 0);
 	if (is_stolen(dst)) {
 		if (size == 64) {

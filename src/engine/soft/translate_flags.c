@@ -33,6 +33,7 @@ void flags_to_memory(struct xlat *x, uint32_t need)
 	if (!(need & x->host_valid & ~x->mem_valid))
 		return;
 	x->r9_group = 0;
+	x->held = 0;
 	emit_flags_to_ax(o);
 	if (keep) {
 		/* Bits that RFLAGS has lost but memory still has. */
@@ -76,6 +77,7 @@ void flags_to_host(struct xlat *x, uint32_t need)
 	/* All six move together, so what only RFLAGS knows goes to memory first. */
 	flags_to_memory(x, FLAG_ARITH);
 	x->r9_group = 0;
+	x->held = 0;
 	emit_mov(o, SCRATCH2, REG_RAX);
 	/* movzx eax, word gs:[aflags] */
 	e8(o, 0x65);

@@ -167,7 +167,7 @@ void emit_exit_in_shadow(struct xlat *x, int64_t target)
 static uint32_t emit_side_exit(struct xlat *x, int64_t target, uint32_t live)
 {
 	uint32_t host = x->host_valid, mem = x->mem_valid;
-	unsigned r9_group = x->r9_group;
+	unsigned r9_group = x->r9_group, held = x->held;
 	uint32_t at = cache_off(x, x->cold.p);
 	struct emitter *o = x->o;
 
@@ -177,6 +177,7 @@ static uint32_t emit_side_exit(struct xlat *x, int64_t target, uint32_t live)
 	x->host_valid = host;
 	x->mem_valid = mem;
 	x->r9_group = r9_group;
+	x->held = held;
 	return at;
 }
 
@@ -513,8 +514,9 @@ void emit_leave_insn(struct xlat *x)
 		struct address a;
 
 		emit_grouped(x, ACCESS_STACK, &(struct access){ REG_RBP, 0, size, false }, &a);
+		emit_load_from(x, SCRATCH1, size, &a); /* it may fault, see struct stack_entry */
 		emit_lea(o, true, REG_RSP, REG_RBP, (int32_t)size);
-		emit_load_from(x, REG_RBP, size, &a);
+		emit_mov(o, REG_RBP, SCRATCH1);
 		return;
 	}
 	flags_clobber(x, x->in->live_in);
@@ -578,6 +580,7 @@ void emit_jump_indirect_insn(struct xlat *x)
 	flags_clobber(x, in->live_in);
 	if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
 		emit_linear(x, op, size, false, 0);
+		x->may_slot = true;
 		emit_access(x, size, ACCESS_READ);
 		emit_load_target(x, size, &at_r11);
 		if (call) {

@@ -371,8 +371,7 @@ static bool wants_r9(const struct xlat *x, unsigned n)
 	return next_use(x, n) < next_use(x, x->r9_group);
 }
 
-/* Where the addend of group @n is in memory. */
-static uint32_t addend_slot(const struct xlat *x, unsigned n)
+uint32_t addend_slot(const struct xlat *x, unsigned n)
 {
 	return n == STACK_GROUP ? VOFF(stack[stack_entry(x->block->phys)].addend) : VOFF(group_addend[n]);
 }

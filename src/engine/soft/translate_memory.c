@@ -220,6 +220,46 @@ void emit_linear(struct xlat *x, const ZydisDecodedOperand *mem, unsigned size, 
 	emit_segment(x, segment_number(mem->mem.segment), size, write);
 }
 
+/* A slot for the access that is being emitted, or -1: it is to be looked up in the TLB. */
+static int take_slot(struct xlat *x, bool write)
+{
+	struct soft_engine *e = x->engine;
+	uint64_t phys = (x->block->phys & PAGE_MASK) + x->in->off, bit;
+	int slot;
+
+	if (!x->may_slot)
+		return -1;
+	x->may_slot = false;
+	if (mode_view(x->mode) != VIEW_USER || !is_code64(x) || x->single || x->ungrouped || x->page2 ||
+	    (e->disable & SOFT_NO_SLOTS))
+		return -1;
+	if (!(e->disable & SOFT_NO_SAMPLING) && !(*slot_hot(e, phys, &bit) & bit))
+		return -1;
+	if (*slot_refused(e, phys, &bit) & bit)
+		return -1;
+	slot = (int)(e->next_slot[write]++ % (SLOTS / 2) + (write ? SLOTS / 2 : 0));
+	e->vcpu->slot_budget[slot] = SLOT_BUDGET;
+	x->slotted = true;
+	return slot;
+}
+
+#define SLOT_STUB_LEN 11
+
+/* Where the check of an access with a slot fails to: a record for the thunk. */
+static struct slot_record *emit_slot_stub(struct xlat *x, uint32_t thunk)
+{
+	struct emitter *c = &x->cold;
+	struct slot_record *record;
+
+	emit_mov_imm(c, SCRATCH2, cache_off(x, c->p) + SLOT_STUB_LEN);
+	e8(c, 0xe9); /* jmp thunk */
+	emit_rel32(x, thunk);
+	record = (struct slot_record *)c->p;
+	for (unsigned i = 0; i < sizeof(*record); i++)
+		e8(c, 0);
+	return record;
+}
+
 void emit_access(struct xlat *x, unsigned size, enum access_kind kind)
 {
 	struct emitter *o = x->o;
@@ -227,15 +267,21 @@ void emit_access(struct xlat *x, unsigned size, enum access_kind kind)
 	bool write = kind != ACCESS_READ;
 	uint32_t tag = write ? VOFF(tlb[0].tag_w) : VOFF(tlb[0].tag_r);
 	uint32_t host = VOFF(tlb[0].host);
+	int slot = take_slot(x, write);
+	struct slot_record *record = NULL;
 	struct desc *d;
 	uint32_t stub;
 
 	tag += (uint32_t)(view * sizeof(struct tlb_view_table));
 	host += (uint32_t)(view * sizeof(struct tlb_view_table));
 
-	emit_mov32(o, SCRATCH1, SCRATCH0);
-	emit_shift32(o, 5, SCRATCH1, PAGE_SHIFT);
-	emit_gs_index8(o, true, 0x2b, SCRATCH0, SCRATCH1, tag);
+	if (slot >= 0) {
+		emit_gs(o, true, 0x2b, SCRATCH0, VOFF(slot[slot].tag));
+	} else {
+		emit_mov32(o, SCRATCH1, SCRATCH0);
+		emit_shift32(o, 5, SCRATCH1, PAGE_SHIFT);
+		emit_gs_index8(o, true, 0x2b, SCRATCH0, SCRATCH1, tag);
+	}
 	e8(o, 0x49); /* cmp r11, 4096 - size */
 	e8(o, 0x81);
 	e8(o, 0xfb);
@@ -244,13 +290,23 @@ void emit_access(struct xlat *x, unsigned size, enum access_kind kind)
 	/* cold: leave; C undoes the subtraction */
 	x->o = &x->cold;
 	stub = cache_off(x, x->cold.p);
+	if (slot >= 0)
+		record = emit_slot_stub(x, x->engine->thunk_slot[write]);
 	d = emit_leave(x, DESC_ACCESS);
 	x->o = o;
 
 	e8(o, 0x0f); /* ja stub */
 	e8(o, 0x87);
 	emit_rel32(x, stub);
-	emit_gs_index8(o, true, 0x03, SCRATCH0, SCRATCH1, host);
+	if (slot >= 0) {
+		emit_gs(o, true, 0x03, SCRATCH0, VOFF(slot[slot].host));
+		*record = (struct slot_record){ .resume = cache_off(x, o->p),
+						.slot = (uint16_t)(2 * slot),
+						.addend = (uint16_t)addend_slot(x, x->r9_group),
+						.size = (uint8_t)size };
+	} else {
+		emit_gs_index8(o, true, 0x03, SCRATCH0, SCRATCH1, host);
+	}
 
 	d->access.size = (uint8_t)size;
 	d->access.write = (uint8_t)kind & 3;

@@ -111,6 +111,23 @@ struct stack_entry {
 	uint64_t addend;       /* what makes it a host address */
 };
 
+/*
+ * Slots: TLB entries of single places in user code (translate_memory.c), the
+ * first half for those that read, the other for those that write, so that no
+ * number is ever used for both. An empty one is not canonical throughout, as
+ * above: what matches faults on the host.
+ *
+ * A slot that is filled too often is given up: the place goes back to the TLB
+ * (access_slow()). slot_budget says how often it may be before the next kick;
+ * slot_used which groups of 32 have anything in them.
+ */
+#define SLOTS       1024
+#define SLOT_BUDGET 256
+
+struct access_slot {
+	uint64_t tag, host; /* the page, linear and where it is */
+};
+
 static inline unsigned stack_entry(uint64_t phys)
 {
 	return phys >> 8 & (STACK_ENTRIES - 1);
@@ -124,7 +141,8 @@ struct soft_stats {
 	uint64_t dispatches, tlb_misses, bounces, smc_writes, dma_writes;
 	uint64_t sysops, interrupts, faults, polls, links, halts, mmio, host_faults;
 	uint64_t flush_all, flush_nonglobal, invlpg, jc_forgets;
-	uint64_t stack_moves; /* counted by translated code */
+	uint64_t stack_moves, slot_moves; /* counted by translated code */
+	uint64_t slots_given_up, hot_pieces;
 };
 
 struct soft_vcpu {
@@ -137,6 +155,10 @@ struct soft_vcpu {
 	/* What to add to the addresses of a group of accesses; by number, from 1 (translate_group.c). */
 	uint64_t group_addend[16];
 	struct stack_entry stack[STACK_ENTRIES];
+	struct access_slot slot[SLOTS];
+	int32_t slot_budget[SLOTS];
+	uint8_t slot_used[SLOTS / 32];
+	uint8_t slot_spent; /* the access that C is called for has used up its slot's budget */
 	uint64_t spill[4];
 	uint64_t host_rsp;    /* C's stack while translated code runs */
 	uint16_t enter_flags; /* host flags to load on entry, in aflags layout */
