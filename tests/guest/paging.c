@@ -417,6 +417,71 @@ static void large_pages(void)
 
 KERNEL_CODE(k_invpcid, "invpcid (%rdi), %rax; int3");
 
+/* mov $@value, %eax; int3 */
+static void mov_int3(u64 pa, u32 value)
+{
+	volatile u8 *p = phys(pa);
+
+	p[0] = 0xb8;
+	for (unsigned i = 0; i < 4; i++)
+		p[1 + i] = (u8)(value >> (8 * i));
+	p[5] = 0xcc;
+}
+
+/*
+ * Two address spaces that differ in one page of code and one of data (here by changes to the
+ * only page tables, which nobody looks at while the TLB has what it needs). Each keeps its
+ * own while the guest goes to and fro, and code that has been changed meanwhile runs as it is now.
+ */
+static void pcid_spaces(u64 cr3)
+{
+	const u64 keep = 1ull << 63, code_va = VA + 0x71000, data_va = VA + 0x72000,
+		  rwx = PTE_P | PTE_U | PTE_W;
+	u64 code_pa[2] = { alloc_page(), alloc_page() }, data_pa[2] = { alloc_page(), alloc_page() };
+	u64 *code = map_page(code_va, code_pa[0], rwx), *data = map_page(data_va, data_pa[0], rwx);
+	bool good = true;
+	struct regs r;
+
+	for (u32 round = 0; round < 40; round++) {
+		unsigned s = round & 1;
+		u32 value = round / 4 + 100 * s;
+
+		*code = code_pa[s] | rwx;
+		*data = data_pa[s] | rwx;
+		write_cr3(cr3 | (1 + s) | (round < 2 ? 0 : keep));
+		/* By the other mapping, while the space that has run it is the current one, or is not. */
+		if (round % 4 < 2)
+			mov_int3(code_pa[round % 8 < 4 ? s : !s],
+				 round % 8 < 4 ? value : value + 100 - 200 * s);
+		if (round >= 8)
+			good &= *(volatile u32 *)phys(data_pa[s]) == round - 2;
+		user(u_jump, code_va);
+		if (round >= 8 && round % 8 < 2)
+			good &= trap.gpr[RAX] == value;
+		r = user_regs(u_write);
+		r.gpr[RDI] = data_va;
+		r.gpr[RAX] = round;
+		run_frame(&r);
+		good &= *(volatile u32 *)phys(data_pa[s]) == round;
+	}
+	ok(good, "address spaces keep their pages apart");
+
+	/* A page that one space may write becomes code in the other. */
+	mov_int3(data_pa[0], 1);
+	for (u32 round = 1; round < 6; round++) {
+		*data = data_pa[0] | rwx;
+		write_cr3(cr3 | 1 | keep);
+		r = user_regs(u_write8);
+		r.gpr[RDI] = data_va;
+		r.gpr[RAX] = 0xb8 | (u64)round << 8 | 0xccull << 40;
+		run_frame(&r);
+		*code = data_pa[0] | rwx;
+		write_cr3(cr3 | 3 | (round == 1 ? 0 : keep));
+		user(u_jump, code_va);
+		ok(trap.gpr[RAX] == round, "code written in another address space: %x", trap.gpr[RAX]);
+	}
+}
+
 static void pcid(void)
 {
 	u64 pa = alloc_page(), pb = alloc_page(), va = VA + 0x70000, cr3 = read_cr3() & ~0xfffull;
@@ -468,6 +533,7 @@ static void pcid(void)
 		run_frame(&r);
 		expect_trap("INVPCID type 4: #GP", 13, 0);
 	}
+	pcid_spaces(cr3);
 	write_cr3(cr3);
 	write_cr4(read_cr4() & ~CR4_PCIDE);
 }

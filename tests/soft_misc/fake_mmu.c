@@ -62,6 +62,20 @@ void mmu_flush_nonglobal(struct soft_cpu *c)
 	fake.flush_nonglobal++;
 }
 
+void mmu_switch_pcid(struct soft_cpu *c, unsigned old, unsigned new, bool keep)
+{
+	fake.switches++;
+	fake.old_pcid = old;
+	fake.new_pcid = new;
+	fake.keep = keep;
+}
+
+void mmu_forget_pcid(struct soft_cpu *c, unsigned pcid)
+{
+	fake.forgets++;
+	fake.forgotten = pcid;
+}
+
 void mmu_invlpg(struct soft_cpu *c, uint64_t lin)
 {
 	fake.invlpg++;

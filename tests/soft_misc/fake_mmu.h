@@ -27,6 +27,8 @@ struct fake {
 	uint8_t page[FAKE_PAGES];
 	unsigned flush_all, flush_nonglobal, invlpg;
 	uint64_t invlpg_lin;
+	unsigned switches, old_pcid, new_pcid, forgets, forgotten;
+	bool keep;
 	unsigned parked; /* depth now */
 	unsigned park_calls;
 	unsigned reads, writes, system_reads;

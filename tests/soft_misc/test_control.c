@@ -119,6 +119,13 @@ static void test_cr3(void **state)
 	set_cr(4, cpu.s.cr4 | CR4_PCIDE);
 	set_cr(3, 1ull << 63 | 0x2005);
 	assert_int_equal(cpu.s.cr3, 0x2005);
+	assert_true(fake.switches == 1 && fake.old_pcid == 0 && fake.new_pcid == 5 && fake.keep);
+	set_cr(3, 0x3006);
+	assert_true(fake.switches == 2 && fake.old_pcid == 5 && fake.new_pcid == 6 && !fake.keep);
+	fake.flush_nonglobal = 0;
+	set_cr(3, 1ull << 63 | 0x4006);
+	assert_int_equal(fake.switches, 2);
+	assert_int_equal(fake.flush_nonglobal, 1);
 	refuse_cr(3, 1ull << 62);
 }
 
@@ -335,7 +342,13 @@ static void test_tlb_instructions(void **state)
 	desc[0] = 3; /* a PCID, but CR4.PCIDE is clear */
 	refused(sys_invpcid, &op, VEC_GP);
 	cpu.s.cr4 |= CR4_PCIDE;
+	fake.flush_nonglobal = fake.forgets = 0;
 	assert_int_equal(run(sys_invpcid, &op), NEXT_DISPATCH);
+	assert_true(fake.forgets == 1 && fake.forgotten == 3 && !fake.flush_nonglobal);
+	cpu.s.regs[REG_RBX] = 3;
+	assert_int_equal(run(sys_invpcid, &op), NEXT_DISPATCH);
+	assert_true(fake.forgets == 2 && fake.forgotten == MMU_ALL_PCIDS && fake.flush_nonglobal == 1);
+	cpu.s.regs[REG_RBX] = 1;
 	desc[0] = 0x1000;
 	refused(sys_invpcid, &op, VEC_GP);
 	cpu.s.regs[REG_RBX] = 0;

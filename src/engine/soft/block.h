@@ -256,6 +256,7 @@ enum soft_disable {
 	SOFT_NO_SAMPLING = 1u << 7,    /* all places in user code have slots, not only those that are hot */
 	SOFT_NO_STACK = 1u << 3,       /* the user's stack has no TLB entry of its own */
 	SOFT_NO_LINKS = 1u << 16,      /* exits are never linked to blocks */
+	SOFT_NO_PCID = 1u << 15,       /* each MOV to CR3 flushes the TLB */
 	SOFT_NO_PAGE_JUMPS = 1u << 17, /* INVLPG of a user page empties the jump cache */
 	SOFT_NO_SHORT = 1u << 5,       /* blocks go on behind any conditional jump */
 	SOFT_NO_REGIONS = 1u << 18,    /* a full code cache is emptied as a whole */
@@ -530,7 +531,13 @@ void mmu_set_stack(struct soft_vcpu *v, unsigned entry, uint64_t lin);
 /* Drops every TLB entry through which RAM page @index can be written. */
 void mmu_protect_page(struct soft_vcpu *v, int64_t index);
 
+/* Puts back an entry that was not global, while the TLB has none for this index. */
+void tlb_put_local(struct soft_vcpu *v, const struct saved_entry *from);
+
 /* ---- dispatch.c ---- */
+/* Copies the user's jump cache, or part of it, to @to; returns how many. */
+unsigned jc_save(const struct soft_vcpu *v, struct saved_jump *to, unsigned max);
+void jc_restore(struct soft_vcpu *v, const struct saved_jump *from, unsigned n);
 /* Forgets host code in [@from, @to), cache offsets. */
 void jc_forget_code(struct soft_vcpu *v, uint32_t from, uint32_t to);
 void jc_flush(struct soft_vcpu *v, enum tlb_view view);

@@ -142,6 +142,29 @@ static void jc_insert(struct soft_vcpu *v, enum tlb_view view, uint64_t lin, uin
 		v->jc_nonglobal[view] = true;
 }
 
+unsigned jc_save(const struct soft_vcpu *v, struct saved_jump *to, unsigned max)
+{
+	const struct jump_cache *jc = &v->jc[VIEW_USER];
+	unsigned count = v->jc_log_count[VIEW_USER], n = 0;
+
+	if (count > JC_LOG_SIZE)
+		return 0;
+	/* The newest. */
+	for (unsigned i = count > max ? count - max : 0; i < count; i++) {
+		unsigned slot = v->jc_log[VIEW_USER][i];
+
+		if (jc->tag[slot] != jc_none(slot))
+			to[n++] = (struct saved_jump){ jc->tag[slot], jc->host[slot] };
+	}
+	return n;
+}
+
+void jc_restore(struct soft_vcpu *v, const struct saved_jump *from, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		jc_insert(v, VIEW_USER, from[i].tag, from[i].host, false);
+}
+
 /* Host code for @lin, or 0. */
 static uint64_t jc_find(const struct soft_vcpu *v, enum tlb_view view, uint64_t lin)
 {

@@ -36,6 +36,7 @@ static const struct {
 	{ "strings", SOFT_NO_STRINGS },
 	{ "links", SOFT_NO_LINKS },
 	{ "page-jumps", SOFT_NO_PAGE_JUMPS },
+	{ "pcid", SOFT_NO_PCID },
 	{ "regions", SOFT_NO_REGIONS },
 	{ "all", ~0u },
 };
@@ -239,12 +240,12 @@ static void soft_print_stats(struct engine *engine, FILE *out)
 		", writes to code pages %" PRIu64 " (by devices %" PRIu64 ")\n",
 		s->interrupts, s->faults, s->host_faults, s->halts, s->mmio, s->smc_writes, s->dma_writes);
 	fprintf(out,
-		"lguest: soft engine: TLB flushes %" PRIu64 " (global) %" PRIu64 " (CR3) %" PRIu64
-		" (INVLPG, %" PRIu64
+		"lguest: soft engine: TLB flushes %" PRIu64 " (global) %" PRIu64 " (CR3, %" PRIu64
+		" to a PCID with entries) %" PRIu64 " (INVLPG, %" PRIu64
 		" of pages with jumps into them), moves of the user stack's entries %" PRIu64
 		", of slots %" PRIu64 " (given up %" PRIu64 ", pieces of code %" PRIu64 ")\n",
-		s->flush_all, s->flush_nonglobal, s->invlpg, s->jc_forgets, s->stack_moves, s->slot_moves,
-		s->slots_given_up, s->hot_pieces);
+		s->flush_all, s->flush_nonglobal, s->spaces_kept, s->invlpg, s->jc_forgets, s->stack_moves,
+		s->slot_moves, s->slots_given_up, s->hot_pieces);
 }
 
 static void soft_destroy(struct engine *engine)

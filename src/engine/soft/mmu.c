@@ -60,6 +60,7 @@ static void tlb_clear_view(struct tlb_view_table *t)
 static void forget_pages(struct soft_vcpu *v)
 {
 	v->huge_count = 0;
+	v->low_global = false;
 	for (unsigned half = 0; half < 2; half++) {
 		for (unsigned i = 0; i < CODE_BLOOM / 64; i++)
 			v->code_bloom[half][i] = 0;
@@ -126,8 +127,9 @@ void mmu_reset(struct soft_vcpu *v)
 	for (unsigned i = 0; i < SLOTS / 32; i++)
 		v->slot_used[i] = 1; /* so that all are set */
 	forget_stack(v);
+	mmu_forget_pcid(&v->c, MMU_ALL_PCIDS);
 	tlb_clear(v);
-	v->itlb_generation++;
+	v->itlb_generation = ++v->itlb_last;
 	forget_pages(v);
 }
 
@@ -159,13 +161,14 @@ void mmu_flush_all(struct soft_cpu *c)
 	struct soft_vcpu *v = to_vcpu(c);
 
 	v->stats.flush_all++;
+	mmu_forget_pcid(c, MMU_ALL_PCIDS);
 	forget_stack(v);
 	if (tlb_worn(v, true)) {
 		mmu_reset(v);
 	} else {
 		log_undo(v, &v->log_global);
 		log_undo(v, &v->log_local);
-		v->itlb_generation++;
+		v->itlb_generation = ++v->itlb_last;
 		forget_pages(v);
 	}
 	for (unsigned i = 0; i < VIEW_COUNT; i++)
@@ -184,7 +187,7 @@ void mmu_flush_nonglobal(struct soft_cpu *c)
 	else
 		log_undo(v, &v->log_local);
 	/* Global entries survive in the ITLB by being looked at again: it is small. */
-	v->itlb_generation++;
+	v->itlb_generation = ++v->itlb_last;
 	jc_flush_local(v);
 }
 
@@ -236,7 +239,8 @@ void mmu_invlpg(struct soft_cpu *c, uint64_t lin)
 		for (unsigned view = 0; view < VIEW_COUNT; view++)
 			for (uint32_t i = region << 9; i < (region + 1) << 9; i++)
 				clear_entry(v, view, i);
-		v->itlb_generation++;
+		v->itlb_generation = ++v->itlb_last;
+		mmu_forget_pcid(c, MMU_ALL_PCIDS); /* their ITLB entries may be the kernel's, global */
 	} else {
 		for (unsigned view = 0; view < VIEW_COUNT; view++)
 			clear_entry(v, view, index);
@@ -541,6 +545,34 @@ static bool page_watched(const struct soft_cpu *c, uint64_t lin)
 	return false;
 }
 
+static void touch(struct soft_vcpu *v, unsigned view, uint32_t index)
+{
+	if (v->tlb_touched[view][index >> 15] >> (index >> 9) % 64 & 1)
+		return;
+	v->tlb_touched[view][index >> 15] |= 1ull << (index >> 9) % 64;
+	v->tlb_touched_count++;
+}
+
+void tlb_put_local(struct soft_vcpu *v, const struct saved_entry *from)
+{
+	unsigned view = from->where >> 24;
+	uint32_t index = from->where & (TLB_SIZE - 1);
+	struct tlb_view_table *t = &v->tlb[view];
+	int64_t page = (int64_t)((from->host - (uint64_t)(uintptr_t)v->c.engine->memory.base) >> PAGE_SHIFT);
+
+	touch(v, view, index);
+	log_add(&v->log_local, view, index);
+	t->host[index] = from->host;
+	t->tag_r[index] = from->tag_r;
+	/* It may have got code meanwhile. */
+	if (from->tag_w == from->tag_r && !page_has_code(v->c.engine, page)) {
+		t->tag_w[index] = from->tag_w;
+		note_writer(v, page, view, index);
+	} else {
+		t->tag_w[index] = index ? 0 : TLB_NONE;
+	}
+}
+
 static void fill(struct soft_vcpu *v, uint64_t lin, const struct walk *w, unsigned view, int64_t page,
 		 bool code)
 {
@@ -548,10 +580,10 @@ static void fill(struct soft_vcpu *v, uint64_t lin, const struct walk *w, unsign
 	uint32_t index = (uint32_t)lin >> PAGE_SHIFT;
 	uint64_t tag = lin & PAGE_MASK;
 
-	if (!w->global && !(v->tlb_touched[view][index >> 15] >> (index >> 9) % 64 & 1)) {
-		v->tlb_touched[view][index >> 15] |= 1ull << (index >> 9) % 64;
-		v->tlb_touched_count++;
-	}
+	if (!w->global)
+		touch(v, view, index);
+	else if (!(lin >> 63))
+		v->low_global = true;
 	if (t->tag_r[index] != tag)
 		log_add(w->global ? &v->log_global : &v->log_local, view, index);
 	t->host[index] = page_host(v->c.engine, page);

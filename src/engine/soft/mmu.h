@@ -37,6 +37,11 @@ int soft_probe(struct soft_cpu *c, uint64_t lin, unsigned len, unsigned how);
 void mmu_flush_all(struct soft_cpu *c);       /* all, also global pages */
 void mmu_flush_nonglobal(struct soft_cpu *c); /* MOV to CR3 */
 void mmu_invlpg(struct soft_cpu *c, uint64_t lin);
+/* MOV to CR3 from PCID @old to another, @new, whose translations count if @keep is set. */
+void mmu_switch_pcid(struct soft_cpu *c, unsigned old, unsigned new, bool keep);
+/* INVPCID: what is left of PCID @pcid, which is not the current one; MMU_ALL_PCIDS: of all those. */
+#define MMU_ALL_PCIDS ~0u
+void mmu_forget_pcid(struct soft_cpu *c, unsigned pcid);
 
 /* struct engine's. */
 void mmu_vcpu_flush_page(struct vcpu *vcpu, uint64_t lin);

@@ -93,19 +93,22 @@ static enum soft_next set_cr0(struct soft_cpu *c, uint64_t val)
 
 static enum soft_next set_cr3(struct soft_cpu *c, uint64_t val)
 {
+	bool pcids = c->s.cr4 & CR4_PCIDE, keep = pcids && (val & CR3_NOFLUSH);
+	unsigned old = c->s.cr3 & CR3_PCID_MASK, new = val &CR3_PCID_MASK;
+
 	if (in_64bit_code(c)) {
 		/* With PCIDs, bit 63 asks to keep this PCID's translations, and is not stored. */
-		if (c->s.cr4 & CR4_PCIDE)
+		if (pcids)
 			val &= ~CR3_NOFLUSH;
 		if (val >> CPUID_PHYS_BITS)
 			return soft_gp(c, 0);
 	}
 	c->s.cr3 = val;
-	/*
-	 * Flushing more than asked for is always allowed (SDM vol. 3, 4.10.4.1),
-	 * and as the TLB has no PCIDs, also needed with bit 63 set.
-	 */
-	mmu_flush_nonglobal(c);
+	/* Flushing more than asked for is always allowed (SDM vol. 3, 4.10.4.1). */
+	if (pcids && old != new)
+		mmu_switch_pcid(c, old, new, keep);
+	else
+		mmu_flush_nonglobal(c);
 	c->s.rip = c->next_rip;
 	return NEXT_DISPATCH;
 }
@@ -344,7 +347,7 @@ enum soft_next sys_invlpg(struct soft_cpu *c, const struct sysop *op)
 
 enum soft_next sys_invpcid(struct soft_cpu *c, const struct sysop *op)
 {
-	uint64_t type = get_full_reg(c, op->reg), lin, desc[2];
+	uint64_t type = get_full_reg(c, op->reg), lin, desc[2], current;
 
 	if (c->cpl || type > 3)
 		return soft_gp(c, 0);
@@ -357,11 +360,25 @@ enum soft_next sys_invpcid(struct soft_cpu *c, const struct sysop *op)
 	if (type == 0 && !soft_canonical(desc[1]))
 		return soft_gp(c, 0);
 
-	/* The TLB has no PCIDs: what another PCID left was flushed when CR3 changed. */
+	current = c->s.cr4 & CR4_PCIDE ? c->s.cr3 & CR3_PCID_MASK : 0;
 	switch (type) {
-	case 0: mmu_invlpg(c, desc[1]); break;
+	case 0:
+		if (desc[0] == current)
+			mmu_invlpg(c, desc[1]);
+		else
+			mmu_forget_pcid(c, (unsigned)desc[0]);
+		break;
+	case 1:
+		if (desc[0] == current)
+			mmu_flush_nonglobal(c);
+		else
+			mmu_forget_pcid(c, (unsigned)desc[0]);
+		break;
 	case 2: mmu_flush_all(c); break;
-	default: mmu_flush_nonglobal(c); break;
+	case 3:
+		mmu_forget_pcid(c, MMU_ALL_PCIDS);
+		mmu_flush_nonglobal(c);
+		break;
 	}
 	c->s.rip = c->next_rip;
 	return NEXT_DISPATCH;

@@ -140,9 +140,30 @@ struct soft_stats {
 	uint64_t exits[EXIT_KINDS]; /* by enum desc_kind */
 	uint64_t dispatches, tlb_misses, bounces, smc_writes, dma_writes;
 	uint64_t sysops, interrupts, faults, polls, links, halts, mmio, host_faults;
-	uint64_t flush_all, flush_nonglobal, invlpg, jc_forgets;
+	uint64_t flush_all, flush_nonglobal, invlpg, jc_forgets, spaces_kept;
 	uint64_t stack_moves, slot_moves; /* counted by translated code */
 	uint64_t slots_given_up, hot_pieces;
+};
+
+/* What an address space leaves in the TLB and the user's jump cache when the guest goes over to another: pcid.c */
+#define SPACES      8
+#define SPACE_TLB   256
+#define SPACE_JUMPS 512
+struct saved_entry {
+	uint32_t where; /* view << 24 | index */
+	uint64_t tag_r, tag_w, host;
+};
+struct saved_jump {
+	uint64_t tag, host;
+};
+struct saved_space {
+	bool valid;
+	uint16_t pcid;
+	uint32_t itlb_generation, jump_mode;
+	uint64_t code_flushes; /* of the engine, when its jumps were saved */
+	unsigned entries, jumps;
+	struct saved_entry entry[SPACE_TLB];
+	struct saved_jump jump[SPACE_JUMPS];
 };
 
 struct soft_vcpu {
@@ -187,7 +208,7 @@ struct soft_vcpu {
 	uint16_t jc_log[VIEW_COUNT][JC_LOG_SIZE];
 	/* Pages (hashed) that a jump cache has, or had, entries for; all clear when the log is empty. */
 	uint64_t jc_pages[VIEW_COUNT][(1u << JC_PAGE_BITS) / 64];
-	uint32_t itlb_generation;
+	uint32_t itlb_generation, itlb_last; /* the current one; the highest that there has been */
 	struct itlb_entry itlb[ITLB_SIZE];
 	struct tlb_log log_global, log_local;
 	/*
@@ -203,6 +224,9 @@ struct soft_vcpu {
 	uint64_t huge_page[HUGE_PAGES];
 	/* 2 MiB regions (index >> 9) with entries that come from a large page, by half as well */
 	uint64_t large_bitmap[2][TLB_SIZE / 512 / 64];
+
+	struct saved_space space[SPACES];
+	bool low_global; /* since the last flush of all there has been a global page in the lower half of the address space */
 
 	struct signal_target host_fault; /* the signal handler's report */
 
