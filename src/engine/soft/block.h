@@ -256,6 +256,9 @@ enum soft_disable {
 	SOFT_NO_SAMPLING = 1u << 7,    /* all places in user code have slots, not only those that are hot */
 	SOFT_NO_STACK = 1u << 3,       /* the user's stack has no TLB entry of its own */
 	SOFT_NO_LINKS = 1u << 16,      /* exits are never linked to blocks */
+	SOFT_NO_FLAGS = 1u << 12,      /* all arithmetic flags are kept, whether anybody wants them or not */
+	SOFT_NO_INLINE = 1u << 13,     /* CLI, STI, PUSHF, SWAPGS, STAC and CLAC are done in C */
+	SOFT_NO_STRADDLE = 1u << 14,   /* exits to what straddles pages go to C */
 	SOFT_NO_PCID = 1u << 15,       /* each MOV to CR3 flushes the TLB */
 	SOFT_NO_PAGE_JUMPS = 1u << 17, /* INVLPG of a user page empties the jump cache */
 	SOFT_NO_SHORT = 1u << 5,       /* blocks go on behind any conditional jump */

@@ -37,6 +37,9 @@ static const struct {
 	{ "links", SOFT_NO_LINKS },
 	{ "page-jumps", SOFT_NO_PAGE_JUMPS },
 	{ "pcid", SOFT_NO_PCID },
+	{ "flags", SOFT_NO_FLAGS },
+	{ "inline", SOFT_NO_INLINE },
+	{ "straddle", SOFT_NO_STRADDLE },
 	{ "regions", SOFT_NO_REGIONS },
 	{ "all", ~0u },
 };

@@ -206,6 +206,8 @@ static uint32_t look_ahead(struct xlat *x, int64_t target, uint32_t want, unsign
 {
 	uint32_t live = 0;
 
+	if (x->engine->disable & SOFT_NO_FLAGS)
+		return want;
 	for (unsigned n = 0; n < 12 && want; n++) {
 		const struct peek *p;
 		int64_t next;
@@ -315,6 +317,8 @@ static void compute_liveness(struct xlat *x)
 		} else {
 			live = (live & ~in->writes) | in->reads;
 		}
+		if (x->engine->disable & SOFT_NO_FLAGS)
+			live = FLAG_ARITH;
 		in->live_in = live;
 	}
 }

@@ -60,7 +60,7 @@ static bool linkable(struct xlat *x, int64_t target)
 	if (cross)
 		return x->absolute;
 	/* What straddles pages depends on where the next page is mapped to. */
-	return !insn_straddles(x, target);
+	return (x->engine->disable & SOFT_NO_STRADDLE) || !insn_straddles(x, target);
 }
 
 #define JMP_GS_LEN 9 /* of the indirect jump there */

@@ -8,7 +8,7 @@
 
 bool insn_can_inline(const struct xlat *x, const struct insn *in)
 {
-	if (!is_code64(x) || x->single)
+	if (!is_code64(x) || x->single || (x->engine->disable & SOFT_NO_INLINE))
 		return false;
 	switch (in->sysop) {
 	case SYSOP_PUSHF: return in->zi.operand_width == 64;
