@@ -206,6 +206,18 @@ void sysop_fill(const struct xlat *x, const struct insn *in, struct sysop *op);
 const ZydisDecodedOperand *insn_memory(const struct insn *in);
 /* The alignment that the instruction demands of its memory operand, or 0. */
 unsigned insn_alignment(const struct insn *in, unsigned size);
+/* ZydisRegisterGetClass() searches a table; most registers are general ones. */
+static inline ZydisRegisterClass register_class(ZydisRegister r)
+{
+	if (r >= ZYDIS_REGISTER_RAX && r <= ZYDIS_REGISTER_R15)
+		return ZYDIS_REGCLASS_GPR64;
+	if (r >= ZYDIS_REGISTER_EAX && r <= ZYDIS_REGISTER_R15D)
+		return ZYDIS_REGCLASS_GPR32;
+	if (r >= ZYDIS_REGISTER_AL && r <= ZYDIS_REGISTER_R15B)
+		return ZYDIS_REGCLASS_GPR8;
+	return ZydisRegisterGetClass(r);
+}
+
 /* Number (0..15) of a general or segment register. */
 unsigned gpr_number(ZydisRegister r);
 unsigned segment_number(ZydisRegister r);

@@ -12,9 +12,11 @@
 
 unsigned gpr_number(ZydisRegister r)
 {
-	int id = ZydisRegisterGetId(r);
-
-	if (ZydisRegisterGetClass(r) == ZYDIS_REGCLASS_GPR8) {
+	if (r >= ZYDIS_REGISTER_RAX && r <= ZYDIS_REGISTER_R15)
+		return (unsigned)(r - ZYDIS_REGISTER_RAX);
+	if (r >= ZYDIS_REGISTER_EAX && r <= ZYDIS_REGISTER_R15D)
+		return (unsigned)(r - ZYDIS_REGISTER_EAX);
+	if (register_class(r) == ZYDIS_REGCLASS_GPR8) {
 		/* AL CL DL BL AH CH DH BH SPL BPL SIL DIL R8B...: AH's container is RAX. */
 		if (r >= ZYDIS_REGISTER_AH && r <= ZYDIS_REGISTER_BH)
 			return (unsigned)(r - ZYDIS_REGISTER_AH);
@@ -24,7 +26,7 @@ unsigned gpr_number(ZydisRegister r)
 			return (unsigned)(r - ZYDIS_REGISTER_R8B) + REG_R8;
 		return (unsigned)(r - ZYDIS_REGISTER_AL);
 	}
-	return (unsigned)id;
+	return (unsigned)ZydisRegisterGetId(r);
 }
 
 unsigned segment_number(ZydisRegister r)
@@ -406,12 +408,12 @@ void classify_create(struct translator *t)
 static bool is_segment_class(const ZydisDecodedOperand *op)
 {
 	return op->type == ZYDIS_OPERAND_TYPE_REGISTER &&
-	       ZydisRegisterGetClass(op->reg.value) == ZYDIS_REGCLASS_SEGMENT;
+	       register_class(op->reg.value) == ZYDIS_REGCLASS_SEGMENT;
 }
 
 static bool is_control_class(const ZydisDecodedOperand *op, ZydisRegisterClass cl)
 {
-	return op->type == ZYDIS_OPERAND_TYPE_REGISTER && ZydisRegisterGetClass(op->reg.value) == cl;
+	return op->type == ZYDIS_OPERAND_TYPE_REGISTER && register_class(op->reg.value) == cl;
 }
 
 static void classify_mov(struct insn *in)
@@ -720,8 +722,7 @@ static uint8_t register_or_none(ZydisRegister r)
 		return OPERAND_NONE;
 	if (r == ZYDIS_REGISTER_RIP || r == ZYDIS_REGISTER_EIP)
 		return BASE_RIP;
-	return (uint8_t)(ZydisRegisterGetClass(r) == ZYDIS_REGCLASS_XMM ||
-					 ZydisRegisterGetClass(r) == ZYDIS_REGCLASS_YMM
+	return (uint8_t)(register_class(r) == ZYDIS_REGCLASS_XMM || register_class(r) == ZYDIS_REGCLASS_YMM
 				 ? ZydisRegisterGetId(r)
 				 : (int)gpr_number(r));
 }
@@ -758,7 +759,7 @@ void sysop_fill(const struct xlat *x, const struct insn *in, struct sysop *op)
 		if (o->type == ZYDIS_OPERAND_TYPE_MEMORY) {
 			mem = o;
 		} else if (o->type == ZYDIS_OPERAND_TYPE_REGISTER) {
-			ZydisRegisterClass cl = ZydisRegisterGetClass(o->reg.value);
+			ZydisRegisterClass cl = register_class(o->reg.value);
 			uint8_t n;
 
 			if (cl == ZYDIS_REGCLASS_SEGMENT)

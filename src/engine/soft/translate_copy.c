@@ -32,7 +32,7 @@ static void stolen_scan(const struct insn *in, struct stolen_use *u)
 			continue;
 		if (op->reg.value >= ZYDIS_REGISTER_AH && op->reg.value <= ZYDIS_REGISTER_BH)
 			u->high_byte = true;
-		cl = ZydisRegisterGetClass(op->reg.value);
+		cl = register_class(op->reg.value);
 		if (cl != ZYDIS_REGCLASS_GPR8 && cl != ZYDIS_REGCLASS_GPR16 && cl != ZYDIS_REGCLASS_GPR32 &&
 		    cl != ZYDIS_REGCLASS_GPR64)
 			continue;
@@ -75,7 +75,7 @@ static void vex_from_32(const struct insn *in, uint8_t b[15])
 
 		if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
 			continue;
-		if (ZydisRegisterGetClass(op->reg.value) == ZYDIS_REGCLASS_GPR32)
+		if (register_class(op->reg.value) == ZYDIS_REGCLASS_GPR32)
 			gpr = true;
 		if (op->encoding == ZYDIS_OPERAND_ENCODING_IS4)
 			b[in->len - 1] &= 0x7f;
@@ -130,7 +130,7 @@ static enum size_prefix size_prefix(const struct xlat *x)
 		const ZydisDecodedOperand *op = &in->ops[i];
 
 		if (op->type == ZYDIS_OPERAND_TYPE_REGISTER) {
-			ZydisRegisterClass cl = ZydisRegisterGetClass(op->reg.value);
+			ZydisRegisterClass cl = register_class(op->reg.value);
 
 			if (cl == ZYDIS_REGCLASS_XMM || cl == ZYDIS_REGCLASS_MMX || cl == ZYDIS_REGCLASS_X87)
 				return SIZE_AS_IS;
@@ -262,8 +262,8 @@ static void emit_redirected(struct xlat *x, const struct address *a, const uint8
 		for (unsigned k = 0; k < in->op_count; k++) {
 			const ZydisDecodedOperand *op = &in->ops[k];
 			bool gpr = op->type == ZYDIS_OPERAND_TYPE_REGISTER &&
-				   (ZydisRegisterGetClass(op->reg.value) == ZYDIS_REGCLASS_GPR32 ||
-				    ZydisRegisterGetClass(op->reg.value) == ZYDIS_REGCLASS_GPR64);
+				   (register_class(op->reg.value) == ZYDIS_REGCLASS_GPR32 ||
+				    register_class(op->reg.value) == ZYDIS_REGCLASS_GPR64);
 
 			if (!gpr)
 				continue;
@@ -290,7 +290,7 @@ static void emit_redirected(struct xlat *x, const struct address *a, const uint8
 			if (op->type != ZYDIS_OPERAND_TYPE_REGISTER ||
 			    op->encoding != ZYDIS_OPERAND_ENCODING_MODRM_REG)
 				continue;
-			switch (ZydisRegisterGetClass(op->reg.value)) {
+			switch (register_class(op->reg.value)) {
 			case ZYDIS_REGCLASS_GPR8:
 			case ZYDIS_REGCLASS_GPR16:
 			case ZYDIS_REGCLASS_GPR32:

@@ -116,7 +116,7 @@ static void note_access(struct values *v, unsigned i, unsigned which, unsigned r
 static bool is_gpr64(const ZydisDecodedOperand *op)
 {
 	return op->type == ZYDIS_OPERAND_TYPE_REGISTER &&
-	       ZydisRegisterGetClass(op->reg.value) == ZYDIS_REGCLASS_GPR64;
+	       register_class(op->reg.value) == ZYDIS_REGCLASS_GPR64;
 }
 
 static bool writes_gpr(const ZydisDecodedOperand *op)
@@ -125,7 +125,7 @@ static bool writes_gpr(const ZydisDecodedOperand *op)
 
 	if (op->type != ZYDIS_OPERAND_TYPE_REGISTER || !(op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
 		return false;
-	cl = ZydisRegisterGetClass(op->reg.value);
+	cl = register_class(op->reg.value);
 	return cl == ZYDIS_REGCLASS_GPR8 || cl == ZYDIS_REGCLASS_GPR16 || cl == ZYDIS_REGCLASS_GPR32 ||
 	       cl == ZYDIS_REGCLASS_GPR64;
 }
@@ -208,7 +208,7 @@ static void follow_lea(struct values *v, const struct insn *in)
 	unsigned dst = gpr_number(in->ops[0].reg.value);
 
 	if (in->ops[0].size == 64 && in->zi.address_width == 64 && mem->mem.index == ZYDIS_REGISTER_NONE &&
-	    ZydisRegisterGetClass(mem->mem.base) == ZYDIS_REGCLASS_GPR64) {
+	    register_class(mem->mem.base) == ZYDIS_REGCLASS_GPR64) {
 		unsigned src = gpr_number(mem->mem.base);
 		int64_t disp = mem->mem.disp.has_displacement ? mem->mem.disp.value : 0;
 
@@ -233,7 +233,7 @@ static bool has_high_byte(const struct insn *in)
 static bool simple_operand(const struct insn *in, const ZydisDecodedOperand *mem)
 {
 	return mem && in->zi.address_width == 64 && mem->mem.index == ZYDIS_REGISTER_NONE &&
-	       ZydisRegisterGetClass(mem->mem.base) == ZYDIS_REGCLASS_GPR64 &&
+	       register_class(mem->mem.base) == ZYDIS_REGCLASS_GPR64 &&
 	       mem->mem.segment != ZYDIS_REGISTER_FS && mem->mem.segment != ZYDIS_REGISTER_GS && mem->size &&
 	       mem->size <= 512 && !has_high_byte(in);
 }
