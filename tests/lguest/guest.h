@@ -86,12 +86,12 @@ void arm(uint32_t us);
 bool wait_for(unsigned count, uint32_t ms);
 uint64_t tsc(void);
 
-/* The scenarios, by name: good.c, calls.c, interrupts.c, bad.c, devices.c, queues.c */
+/* The scenarios, by name: good.c, calls.c, interrupts.c, bad.c, devices.c, queues.c, random.c */
 struct scenario {
 	const char *name;
 	void (*run)(void);
 };
-extern const struct scenario good[], calls[], interrupts[], bad[], devices[], queues[];
+extern const struct scenario good[], calls[], interrupts[], bad[], devices[], queues[], random_guest[];
 
 extern char stubs[], noirq_start[], noirq_end[], iret_here[], boot_stack_top[], trap_stack_top[],
 	user_stack_top[];

@@ -159,7 +159,8 @@ static bool try(const struct scenario *s, const char *name)
 void guest_main(void)
 {
 	const char *name = (const char *)0x1000;
-	static const struct scenario *const lists[] = { good, calls, interrupts, bad, devices, queues };
+	static const struct scenario *const lists[] = { good,    calls,  interrupts,  bad,
+							devices, queues, random_guest };
 	bool found = false;
 
 	for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]) && !found; i++)

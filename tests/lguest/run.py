@@ -14,6 +14,7 @@ import sys
 import tempfile
 
 TIMEOUT = 60
+RANDOM_GUESTS = 60
 POWER_OFF, HOST, PANIC, RESET, DIED, KILLED = 0, 2, 3, 4, 5, 6
 
 GOOD = ['init', 'old-layout', 'segments', 'traps', 'gates', 'emulation', 'fpu', 'vectors', 'paging', 'ring', 'timer',
@@ -117,8 +118,8 @@ class Runner:
     def __init__(self, lguest, guest):
         self.lguest, self.guest, self.failures, self.count = lguest, guest, 0, 0
 
-    def run(self, scenario, options=(), stdin=b'', timeout=TIMEOUT):
-        cmd = [self.lguest, '--platform=lguest', *options, '16', self.guest, scenario]
+    def run(self, scenario, options=(), stdin=b'', timeout=TIMEOUT, words=()):
+        cmd = [self.lguest, '--platform=lguest', *options, '16', self.guest, scenario, *words]
         with subprocess.Popen(cmd, stdin=subprocess.PIPE if stdin else subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as p:
             try:
                 out, err = p.communicate(stdin or None, timeout=timeout)
@@ -155,6 +156,21 @@ class Runner:
                    f'{len(warned)} warnings', err)
 
 
+def random_guests(runner, scratch):
+    """How each of them has ended; prints what to do to see a bad end again."""
+    ends = []
+    image = os.path.join(scratch, 'random')
+    for seed in range(1, RANDOM_GUESTS + 1):
+        with open(image, 'wb') as f:
+            f.truncate(64 << 10)
+        status, _, err = runner.run('random', ['--no-reboot', f'--block={image}', '--rng', '--net=user'],
+                                    words=[str(seed)])
+        ends.append(status)
+        if status not in (POWER_OFF, PANIC, RESET, DIED):
+            print(f'# --block=FILE --rng --net=user 16 GUEST random {seed}: status {status}\n{err}')
+    return ends
+
+
 def main():
     runner = Runner(sys.argv[1], sys.argv[2])
     only = sys.argv[3:]
@@ -189,6 +205,10 @@ def main():
         runner.check('many', status == HOST and err == 'lguest: console: cannot be plugged in: there are too many devices\n',
                      'one device too many', f'status {status}\n{out}{err}')
     with tempfile.TemporaryDirectory() as scratch:
+        if wanted('random'):
+            ends = random_guests(runner, scratch)
+            runner.check('random', set(ends) <= {POWER_OFF, PANIC, RESET, DIED},
+                         f'{len(ends)} guests, {ends.count(POWER_OFF)} of them lived to the end', str(ends))
         for scenario in filter(wanted, DEVICES):
             image = os.path.join(scratch, scenario)
             with open(image, 'wb') as f:
