@@ -7,45 +7,166 @@
 #include "boot/job.h"
 
 #include <endian.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <lz4.h>
 #include <lzma.h>
 #include <zlib.h>
+/* For ZSTD_d_stableOutBuffer, a name; nothing is linked statically. */
+#define ZSTD_STATIC_LINKING_ONLY
 #include <zstd.h>
 
-static bool unpack_gzip(const uint8_t *in, size_t len, uint8_t *out, size_t outlen)
-{
-	z_stream z = {
-		.next_in = (Bytef *)in, .avail_in = (uInt)len, .next_out = out, .avail_out = (uInt)outlen
-	};
-	bool ok;
+/* ---- formats that can only be unpacked from the beginning ---- */
 
+struct boot_unpacker {
+	const struct stream_codec *codec;
+	uint8_t *out;
+	size_t size, filled;
+	bool ended;
+	union {
+		z_stream gzip;
+		lzma_stream xz;
+		ZSTD_DCtx *zstd;
+	};
+};
+
+struct stream_codec {
+	const char *name;
+	bool (*begin)(struct boot_unpacker *u);
+	/* Takes all of @in, unless the stream ends in it; moves u->filled. False: corrupt. */
+	bool (*feed)(struct boot_unpacker *u, const uint8_t *in, size_t len);
+	void (*end)(struct boot_unpacker *u);
+};
+
+static bool gzip_begin(struct boot_unpacker *u)
+{
 	/* 15: window of 32 KiB; 16: with the gzip wrapper, whose CRC zlib then checks. */
-	if (inflateInit2(&z, 15 + 16) != Z_OK)
+	return inflateInit2(&u->gzip, 15 + 16) == Z_OK;
+}
+
+static bool gzip_feed(struct boot_unpacker *u, const uint8_t *in, size_t len)
+{
+	int ret;
+
+	u->gzip.next_in = (Bytef *)in;
+	u->gzip.avail_in = (uInt)len;
+	u->gzip.next_out = u->out + u->filled;
+	u->gzip.avail_out = (uInt)(u->size - u->filled);
+	ret = inflate(&u->gzip, Z_NO_FLUSH);
+	u->filled = u->size - u->gzip.avail_out;
+	u->ended = ret == Z_STREAM_END;
+	return u->ended || (ret == Z_OK && !u->gzip.avail_in);
+}
+
+static void gzip_end(struct boot_unpacker *u)
+{
+	inflateEnd(&u->gzip);
+}
+
+static bool xz_begin(struct boot_unpacker *u)
+{
+	/* The kernel's build uses dictionaries of up to 128 MiB. */
+	u->xz = (lzma_stream)LZMA_STREAM_INIT;
+	return lzma_stream_decoder(&u->xz, 256u << 20, 0) == LZMA_OK;
+}
+
+static bool xz_feed(struct boot_unpacker *u, const uint8_t *in, size_t len)
+{
+	lzma_ret ret;
+
+	u->xz.next_in = in;
+	u->xz.avail_in = len;
+	u->xz.next_out = u->out + u->filled;
+	u->xz.avail_out = u->size - u->filled;
+	ret = lzma_code(&u->xz, LZMA_RUN);
+	u->filled = u->size - u->xz.avail_out;
+	u->ended = ret == LZMA_STREAM_END;
+	return u->ended || (ret == LZMA_OK && !u->xz.avail_in);
+}
+
+static void xz_end(struct boot_unpacker *u)
+{
+	lzma_end(&u->xz);
+}
+
+static bool zstd_begin(struct boot_unpacker *u)
+{
+	u->zstd = ZSTD_createDCtx();
+	if (!u->zstd)
 		return false;
-	ok = inflate(&z, Z_FINISH) == Z_STREAM_END && z.total_out == outlen;
-	inflateEnd(&z);
+	/* The output stays where it is: no window of its own. A library that knows no such thing is slower. */
+	(void)ZSTD_DCtx_setParameter(u->zstd, ZSTD_d_stableOutBuffer, 1);
+	/* Windows as large as the kernel's build makes them (--ultra -22). */
+	return !ZSTD_isError(ZSTD_DCtx_setParameter(u->zstd, ZSTD_d_windowLogMax, 28));
+}
+
+static bool zstd_feed(struct boot_unpacker *u, const uint8_t *in, size_t len)
+{
+	ZSTD_inBuffer from = { in, len, 0 };
+	ZSTD_outBuffer to = { u->out, u->size, u->filled };
+	size_t ret = 1, before;
+
+	do {
+		before = from.pos + to.pos;
+		ret = ZSTD_decompressStream(u->zstd, &to, &from);
+	} while (!ZSTD_isError(ret) && ret && from.pos + to.pos > before);
+	u->filled = to.pos;
+	u->ended = ret == 0;
+	return u->ended || (!ZSTD_isError(ret) && from.pos == len);
+}
+
+static void zstd_end(struct boot_unpacker *u)
+{
+	ZSTD_freeDCtx(u->zstd);
+}
+
+struct boot_unpacker *boot_unpacker_new(const char *name, uint8_t *out, size_t size)
+{
+	static const struct stream_codec codecs[] = {
+		{ "gzip", gzip_begin, gzip_feed, gzip_end },
+		{ "xz", xz_begin, xz_feed, xz_end },
+		{ "zstd", zstd_begin, zstd_feed, zstd_end },
+	};
+	struct boot_unpacker *u;
+	unsigned i = 0;
+
+	while (i < sizeof(codecs) / sizeof(codecs[0]) && strcmp(codecs[i].name, name) != 0)
+		i++;
+	if (i == sizeof(codecs) / sizeof(codecs[0]))
+		return NULL;
+	u = calloc(1, sizeof(*u));
+	if (!u)
+		return NULL;
+	u->codec = &codecs[i];
+	u->out = out;
+	u->size = size;
+	if (!u->codec->begin(u)) {
+		boot_unpacker_free(u);
+		return NULL;
+	}
+	return u;
+}
+
+bool boot_unpacker_feed(struct boot_unpacker *u, const uint8_t *in, size_t len, size_t *filled, bool *ended)
+{
+	bool ok = !u->ended && u->codec->feed(u, in, len);
+
+	*filled = u->filled;
+	*ended = u->ended;
 	return ok;
 }
 
-static bool unpack_xz(const uint8_t *in, size_t len, uint8_t *out, size_t outlen)
+void boot_unpacker_free(struct boot_unpacker *u)
 {
-	/* The kernel's build uses dictionaries of up to 128 MiB. */
-	uint64_t limit = 256u << 20;
-	size_t in_pos = 0, out_pos = 0;
-
-	return lzma_stream_buffer_decode(&limit, 0, NULL, in, &in_pos, len, out, &out_pos, outlen) ==
-		       LZMA_OK &&
-	       out_pos == outlen;
+	if (u)
+		u->codec->end(u);
+	free(u);
 }
 
-static bool unpack_zstd(const uint8_t *in, size_t len, uint8_t *out, size_t outlen)
-{
-	return ZSTD_decompress(out, outlen, in, len) == outlen;
-}
+/* ---- lz4 ---- */
 
-static bool unpack_lz4(const uint8_t *in, size_t len, uint8_t *out, size_t outlen)
+bool boot_unpack_lz4(const uint8_t *in, size_t len, uint8_t *out, size_t outlen)
 {
 	size_t in_pos = 4, out_pos = 0;
 
@@ -80,24 +201,6 @@ bool boot_unpack_block(const uint8_t *in, size_t len, uint8_t *out, size_t want,
 		      : LZ4_decompress_safe_partial(from, (char *)out, (int)len, (int)want, (int)want);
 
 	return n >= 0 && (size_t)n == want;
-}
-
-boot_codec *boot_find_codec(const char *name)
-{
-	static const struct {
-		const char *name;
-		boot_codec *unpack;
-	} codecs[] = {
-		{ "gzip", unpack_gzip },
-		{ "xz", unpack_xz },
-		{ "zstd", unpack_zstd },
-		{ "lz4", unpack_lz4 },
-	};
-
-	for (unsigned i = 0; i < sizeof(codecs) / sizeof(codecs[0]); i++)
-		if (strcmp(codecs[i].name, name) == 0)
-			return codecs[i].unpack;
-	return NULL;
 }
 
 bool boot_has_codecs(void)

@@ -4,9 +4,23 @@
 
 #include <stddef.h>
 
-boot_codec *boot_find_codec(const char *name)
+struct boot_unpacker *boot_unpacker_new(const char *format, uint8_t *out, size_t size)
 {
 	return NULL;
+}
+
+bool boot_unpacker_feed(struct boot_unpacker *u, const uint8_t *in, size_t len, size_t *filled, bool *ended)
+{
+	return false;
+}
+
+void boot_unpacker_free(struct boot_unpacker *u)
+{
+}
+
+bool boot_unpack_lz4(const uint8_t *in, size_t len, uint8_t *out, size_t outlen)
+{
+	return false;
 }
 
 bool boot_unpack_block(const uint8_t *in, size_t len, uint8_t *out, size_t want, bool whole)

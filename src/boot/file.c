@@ -50,6 +50,7 @@ void boot_file_close(struct boot_file *f)
 {
 	if (f->fd >= 0 && !f->borrowed)
 		close(f->fd);
+	boot_stream_free(f->stream);
 	boot_buffer_free(f->buffer, f->size);
 	free(f->block);
 	*f = (struct boot_file){ .fd = -1 };
@@ -146,8 +147,10 @@ int boot_file_read(struct boot_job *job, const struct boot_file *f, uint64_t off
 		return read_blocks(job, f, off, buf, len);
 	if (f->fd >= 0)
 		return read_all(job, f, off, buf, len, what);
-	memcpy(buf, f->data + off, len);
-	return 0;
+	error = f->stream ? boot_stream_until(job, f->stream, off + len) : 0;
+	if (!error)
+		memcpy(buf, f->data + off, len);
+	return error;
 }
 
 static bool all_zero(const uint8_t *p, size_t len)

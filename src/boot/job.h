@@ -42,8 +42,13 @@ struct boot_file {
 	 */
 	struct boot_block *block; /* owned */
 	unsigned blocks;
-	uint8_t *buffer; /* owned, of @size: what data points to. Or NULL */
-	bool borrowed;   /* fd is another one's */
+	/*
+	 * With a stream, data is filled from the beginning as far as boot_stream_until()
+	 * was told to; boot_file_read() tells it.
+	 */
+	struct boot_stream *stream; /* owned */
+	uint8_t *buffer;            /* owned, of @size: what data points to. Or NULL */
+	bool borrowed;              /* fd is another one's */
 };
 
 /* A guest-physical range in use, end exclusive. @what is a string constant. */
@@ -110,6 +115,10 @@ int boot_file_copy(struct boot_job *job, const struct boot_file *f, const struct
 int boot_file_unpack(struct boot_job *job, const struct boot_file *f, unsigned i, size_t want,
 		     struct boot_space *space);
 
+/* decompress.c: unpacks up to @end, and with @end the size checks that it ends there. One at a time. */
+int boot_stream_until(struct boot_job *job, struct boot_stream *s, uint64_t end);
+void boot_stream_free(struct boot_stream *s);
+
 /* ---- loading.c ---- */
 
 enum boot_file_id { BOOT_KERNEL, BOOT_PAYLOAD, BOOT_INITRD, BOOT_FILES };
@@ -159,14 +168,9 @@ uint8_t *boot_buffer_new(size_t len);
 void boot_buffer_free(uint8_t *buf, size_t len);
 
 /*
- * decompress.c: unpacks the @len bytes of a kernel's payload into a new buffer,
- * which is the caller's to free.
- */
-int boot_decompress(struct boot_job *job, const char *name, const uint8_t *in, size_t len, uint8_t **out,
-		    size_t *outlen);
-/*
- * Makes @elf what is packed in [@off, @off + @len) of @f: lz4 in blocks, of
- * which each can be unpacked by itself when its turn comes; all else as a whole, now.
+ * decompress.c: makes @elf what is packed in [@off, @off + @len) of @f, which stays open: lz4 in
+ * blocks, of which each can be unpacked by itself when its turn comes; the other formats as
+ * streams. After an error as well @elf wants boot_file_close().
  */
 int boot_open_payload(struct boot_job *job, const struct boot_file *f, uint64_t off, size_t len,
 		      struct boot_file *elf);

@@ -8,7 +8,9 @@
  *
  *   boot_file_place()     notes what goes where; nothing is read yet
  *   units                 the files cut into pieces that can be loaded in any order: 2 MiB of
- *                         a file, or one block of 8 MiB of a payload packed with lz4
+ *                         a file, or one block of 8 MiB of a payload packed with lz4. (What is packed with
+ *                         gzip, xz or zstd can only be had from the beginning: there, who wants a unit ensures
+ *                         those in front of it first.)
  *   ensure()              the only place that loads. Whoever comes first takes the
  *                         unit; others who want the same one wait for him
  *   load_in_order()       a thread that ensures all units, one after the other
@@ -62,7 +64,8 @@ struct boot_loading {
 
 	struct unit *unit;
 	unsigned units;
-	pthread_mutex_t lock; /* for what follows, and the units' states */
+	bool in_order[BOOT_FILES]; /* streams: no unit before the one in front of it is DONE */
+	pthread_mutex_t lock;      /* for what follows, and the units' states */
 	pthread_cond_t changed;
 	unsigned left;            /* units that are not DONE */
 	struct boot_space *space; /* not lent */
@@ -210,8 +213,9 @@ static int prepare(struct boot_job *job)
 			end[e->file] = e->off + e->len;
 	}
 	for (unsigned i = 0; i < BOOT_FILES; i++) {
-		/* All blocks of a payload, that a corrupt one be noticed wherever it is. */
-		if (l->file[i].blocks)
+		/* All of a packed payload, that it be noticed wherever it is corrupt. */
+		l->in_order[i] = l->file[i].stream != NULL;
+		if (l->file[i].blocks || l->file[i].stream)
 			end[i] = l->file[i].size;
 		units += end[i] / UNIT + 2;
 	}
@@ -225,8 +229,8 @@ static int prepare(struct boot_job *job)
 			uint64_t next = off + size < end[i] ? off + size : end[i], middle = off;
 
 			/* A block takes 10 ms, too long for who waits for the first instruction: it comes alone. */
-			if (l->file[i].blocks && find_entry(l, job->entry, i, &entry) && entry >= off &&
-			    entry + HEAD < next)
+			if ((l->file[i].blocks || l->file[i].stream) &&
+			    find_entry(l, job->entry, i, &entry) && entry >= off && entry + HEAD < next)
 				middle = entry + HEAD;
 			add_unit(l, i, off, middle);
 			add_unit(l, i, middle, next);
@@ -241,7 +245,7 @@ static int load_unit(struct boot_loading *l, struct boot_job *job, const struct 
 {
 	const struct boot_file *f = &l->file[u->file];
 	struct boot_space *block = NULL;
-	int error = 0;
+	int error = f->stream ? boot_stream_until(job, f->stream, u->end) : 0;
 
 	if (f->blocks) {
 		uint64_t i = u->start / BOOT_BLOCK;
@@ -332,6 +336,8 @@ int boot_loading_all(struct boot_job *job)
 
 static void ensure_bytes(struct boot_loading *l, enum boot_file_id file, uint64_t start, uint64_t end)
 {
+	if (l->in_order[file])
+		start = 0;
 	for (unsigned i = 0; i < l->units; i++)
 		if (l->unit[i].file == file && l->unit[i].start < end && start < l->unit[i].end)
 			ensure(l, &l->unit[i]);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Fuzz harness (libFuzzer) for the payload of a bzImage: boot_decompress().
+ * Fuzz harness (libFuzzer) for the payload of a bzImage: boot_open_payload().
  * Input: two bytes for the size that the payload claims to have when unpacked
  * (0xffff: more than the limit, which must be refused), then the payload
  * without its last field, the size, which the harness appends.
@@ -21,9 +21,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	struct boot_input in = { .kernel = "kernel" };
 	char err[256] = "";
 	struct boot_job job = { .in = &in, .err = err, .errlen = sizeof(err) };
-	uint8_t *packed, *out = NULL;
-	size_t outlen = 0;
+	struct boot_file file, elf = { .fd = -1 };
+	uint8_t *packed;
 	uint32_t size;
+	bool plain;
+	int error;
 
 	if (len < 2)
 		return 0;
@@ -34,13 +36,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	packed = malloc(len + sizeof(size));
 	memcpy(packed, data + 2, len);
 	memcpy(packed + len, &size, sizeof(size));
-	if (boot_decompress(&job, "kernel", packed, len + sizeof(size), &out, &outlen) == 0) {
-		if (outlen != size || size > 0xffff)
-			abort();
-		boot_buffer_free(out, outlen);
-	} else if (out || !err[0]) {
+	file = (struct boot_file){ .name = "kernel", .fd = -1, .data = packed, .size = len + sizeof(size) };
+	error = boot_open_payload(&job, &file, 0, file.size, &elf);
+	if (!error && elf.stream)
+		error = boot_stream_until(&job, elf.stream, elf.size);
+	plain = len >= 4 && memcmp(packed, "\177ELF", 4) == 0;
+	if (!error && (plain ? elf.size != file.size : elf.size != size || size > 0xffff))
 		abort();
-	}
+	if (error && !err[0])
+		abort();
+	boot_file_close(&elf);
 	free(packed);
 	return 0;
 }
