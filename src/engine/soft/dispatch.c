@@ -20,28 +20,48 @@
 
 /* ---- the jump caches ---- */
 
-void jc_flush(struct soft_vcpu *v, enum tlb_view view)
-{
-	struct jump_cache *jc = &v->jc[view];
-
-	if (!v->jc_log_count[view])
-		return;
-	if (v->jc_log_count[view] > JC_LOG_SIZE) {
-		for (unsigned i = 0; i < JC_SIZE; i++)
-			jc->tag[i] = jc_none(i);
-	} else {
-		for (unsigned i = 0; i < v->jc_log_count[view]; i++)
-			jc->tag[v->jc_log[view][i]] = jc_none(v->jc_log[view][i]);
-	}
-	for (unsigned i = 0; i < (1u << JC_PAGE_BITS) / 64; i++)
-		v->jc_pages[view][i] = 0;
-	v->jc_log_count[view] = 0;
-	v->jc_nonglobal[view] = false;
-}
-
 static unsigned jc_page_bit(uint64_t lin)
 {
 	return (uint32_t)((lin >> PAGE_SHIFT) * 0x9e3779b1u) >> (32 - JC_PAGE_BITS);
+}
+
+/* An instruction that begins in the last bytes of a page may reach into the next. */
+#define INSN_REACH 14
+
+static void jc_forget_pages(struct soft_vcpu *v, enum tlb_view view, uint64_t lin)
+{
+	unsigned first = jc_page_bit(lin), second = jc_page_bit(lin + INSN_REACH);
+
+	v->jc_pages[view][first / 64] &= ~(1ull << (first % 64));
+	v->jc_pages[view][second / 64] &= ~(1ull << (second % 64));
+}
+
+void jc_flush(struct soft_vcpu *v, enum tlb_view view)
+{
+	struct jump_cache *jc = &v->jc[view];
+	uint32_t count = v->jc_log_count[view];
+
+	if (!count)
+		return;
+	if (count > JC_LOG_SIZE) {
+		for (unsigned i = 0; i < JC_SIZE; i++)
+			jc->tag[i] = jc_none(i);
+	} else {
+		for (unsigned n = 0; n < count; n++) {
+			unsigned i = v->jc_log[view][n];
+
+			if (count <= JC_LOG_SHORT && jc->tag[i] != jc_none(i))
+				jc_forget_pages(v, view, jc->tag[i]);
+			jc->tag[i] = jc_none(i);
+		}
+	}
+	/* After a short log, bits of what had been overwritten may stay: they only make us look. */
+	if (count > JC_LOG_SHORT) {
+		for (unsigned i = 0; i < (1u << JC_PAGE_BITS) / 64; i++)
+			v->jc_pages[view][i] = 0;
+	}
+	v->jc_log_count[view] = 0;
+	v->jc_nonglobal[view] = false;
 }
 
 void jc_forget_code(struct soft_vcpu *v, uint32_t from, uint32_t to)
@@ -58,9 +78,6 @@ void jc_forget_code(struct soft_vcpu *v, uint32_t from, uint32_t to)
 				jc->tag[i] = jc_none(i);
 	}
 }
-
-/* An instruction that begins in the last bytes of a page may reach into the next. */
-#define INSN_REACH 14
 
 static void jc_note_page(struct soft_vcpu *v, enum tlb_view view, uint64_t lin)
 {

@@ -25,6 +25,7 @@ struct jump_cache {
 	uint64_t host[JC_SIZE]; /* its host code */
 };
 #define JC_LOG_SIZE  8192
+#define JC_LOG_SHORT 128
 #define JC_PAGE_BITS 15
 #define JC_NONE      0x8000000000000001ull /* not canonical */
 
@@ -206,7 +207,7 @@ struct soft_vcpu {
 	bool jc_nonglobal[VIEW_COUNT];
 	uint32_t jc_log_count[VIEW_COUNT];
 	uint16_t jc_log[VIEW_COUNT][JC_LOG_SIZE];
-	/* Pages (hashed) that a jump cache has, or had, entries for; all clear when the log is empty. */
+	/* Pages (hashed) that a jump cache has, or had, entries for. */
 	uint64_t jc_pages[VIEW_COUNT][(1u << JC_PAGE_BITS) / 64];
 	uint32_t itlb_generation, itlb_last; /* the current one; the highest that there has been */
 	struct itlb_entry itlb[ITLB_SIZE];
