@@ -10,7 +10,7 @@
  * kernel's text) are `absolute`: they have the linear address baked in, and
  * may be chained across pages until the next flush of global translations.
  *
- * The cache has two parts: hot code, and cold stubs with their descriptors.
+ * The cache has two parts: hot code, and cold stubs that leave for C (site.c).
  * Both are mapped twice, once writable and once executable. Beside them lies
  * the metadata: struct block and friends. All three are divided into regions
  * of the same number, which are filled in turn; when the last is full, the
@@ -360,7 +360,7 @@ static inline int64_t ram_page(const struct soft_engine *e, uint64_t phys)
 	return -1;
 }
 
-/* Six flag bits in one byte: for descriptors. */
+/* Six flag bits in one byte: for sites and maps. */
 static inline uint8_t flags_pack(uint32_t f)
 {
 	return (uint8_t)((f & 0xd5) | ((f & FLAG_OF) ? 2 : 0));

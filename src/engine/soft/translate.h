@@ -28,7 +28,7 @@
 /* Scratch registers of translated code; the guest's live in vcpu.c.s.regs[]. */
 #define SCRATCH0 REG_R11 /* the address */
 #define SCRATCH1 REG_R10 /* TLB index */
-#define SCRATCH2 REG_R9  /* descriptor at exits; RAX while flags are moved */
+#define SCRATCH2 REG_R9  /* id of the site at exits; RAX while flags are moved */
 
 static inline bool is_stolen(unsigned reg)
 {
