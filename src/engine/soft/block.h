@@ -321,7 +321,7 @@ struct soft_engine {
 	struct soft_vcpu *vcpu; /* the only one for now */
 };
 
-/* The place of the instruction at @phys in slot_refused. */
+/* The place of the instruction at @phys in slot_refused; of a block and the stack's entries: ~@phys. */
 static inline uint64_t *slot_refused(struct soft_engine *e, uint64_t phys, uint64_t *bit)
 {
 	uint64_t h = phys * 0x9e3779b97f4a7c15ull >> 48;
@@ -527,7 +527,7 @@ int mmu_translate_code(struct soft_vcpu *v, uint64_t lin, uint64_t *phys, bool *
  */
 uint8_t *mmu_resolve(struct soft_vcpu *v, uint64_t lin, unsigned size, unsigned how, bool *special,
 		     bool *code, uint64_t *phys);
-/* Slots may be filled as often as at first again. */
+/* Slots and stack entries may be filled as often as at first again. */
 void mmu_refresh_slots(struct soft_vcpu *v);
 /* Makes user page @lin, which is in the TLB, that of stack entry @entry. */
 void mmu_set_stack(struct soft_vcpu *v, unsigned entry, uint64_t lin);

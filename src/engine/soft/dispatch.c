@@ -575,6 +575,15 @@ static enum after group_slow(struct soft_vcpu *v, const struct block *b, const s
 	bool special, code;
 
 	v->stats.tlb_misses++;
+	if (v->stack_spent) {
+		uint64_t bit, *word = slot_refused(e, ~b->phys, &bit);
+
+		*word |= bit;
+		v->stack_spent = 0;
+		v->stack_budget[stack_entry(b->phys)] = STACK_BUDGET;
+		v->stats.slots_given_up++;
+		block_drop(e, meta_at(e, d->block));
+	}
 	/* For its effect on the TLB. A fault is found again where it is due. */
 	(void)mmu_resolve(v, low + d->check.own, d->check.size, d->check.write ? MEM_WRITE : MEM_READ,
 			  &special, &code, &phys);

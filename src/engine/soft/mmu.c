@@ -117,6 +117,8 @@ static void forget_stack(struct soft_vcpu *v)
 
 void mmu_refresh_slots(struct soft_vcpu *v)
 {
+	for (unsigned i = 0; i < STACK_ENTRIES; i++)
+		v->stack_budget[i] = STACK_BUDGET;
 	for (unsigned i = 0; i < SLOTS; i++)
 		if (v->slot_used[i / 32])
 			v->slot_budget[i] = SLOT_BUDGET;

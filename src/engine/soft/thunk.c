@@ -75,7 +75,7 @@ static void stack_thunk(struct soft_engine *e, struct emitter *o, unsigned entry
 					      0x0a };           /* movzx r9d, byte [r10+r9+..] */
 	static const uint8_t jump[] = { 0x41, 0xff, 0xe3 };     /* jmp r11 */
 	static const uint8_t jump_r10[] = { 0x41, 0xff, 0xe2 }; /* jmp r10 */
-	uint8_t *fail[2];
+	uint8_t *fail[3];
 
 	e->thunk_stack[entry][write] = here(e, o);
 	emit_gs(o, true, 0x03, REG_R11, own);
@@ -96,6 +96,12 @@ static void stack_thunk(struct soft_engine *e, struct emitter *o, unsigned entry
 	e8(o, 0x0f); /* ja fail */
 	e8(o, 0x87);
 	fail[1] = o->p;
+	e32(o, 0);
+	emit_gs(o, false, 0x83, 5, VOFF(stack_budget[entry])); /* sub dword, 1 */
+	e8(o, 1);
+	e8(o, 0x0f); /* js spent */
+	e8(o, 0x88);
+	fail[2] = o->p;
 	e32(o, 0);
 
 	e8(o, 0x65); /* inc qword gs:[stats.stack_moves] */
@@ -129,16 +135,22 @@ static void stack_thunk(struct soft_engine *e, struct emitter *o, unsigned entry
 	emit_gs_index8(o, true, 0x8b, REG_R9, REG_R9, VOFF(group_addend[0]));
 	ebytes(o, jump, sizeof(jump));
 
-	for (unsigned i = 0; i < 2; i++) {
+	for (unsigned i = 0; i < 3; i++) {
 		uint32_t rel = (uint32_t)(o->p - fail[i] - 4);
 
 		memcpy(fail[i], &rel, 4);
+		if (i == 0)
+			continue;
+		/* Spent: to C, past the jump. */
+		if (i == 2)
+			emit_store8_imm(o, VOFF(stack_spent), 1);
+		emit_load(o, REG_R11, VOFF(x11));
+		emit_gs(o, true, 0x2b, REG_R11, own);
+		lea_cache(e, o, REG_R10);
+		emit_mem(o, true, 0x8d, REG_R10, REG_R10, REG_R9, 1,
+			 (int32_t)sizeof(struct stack_record) + (i == 2 ? 5 : 0));
+		ebytes(o, jump_r10, sizeof(jump_r10));
 	}
-	emit_load(o, REG_R11, VOFF(x11));
-	emit_gs(o, true, 0x2b, REG_R11, own);
-	lea_cache(e, o, REG_R10);
-	emit_mem(o, true, 0x8d, REG_R10, REG_R10, REG_R9, 1, sizeof(struct stack_record));
-	ebytes(o, jump_r10, sizeof(jump_r10));
 }
 
 /* op reg, gs:[index*scale + disp] */

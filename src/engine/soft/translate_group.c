@@ -312,7 +312,10 @@ static unsigned stack_group(const struct xlat *x, unsigned count)
 {
 	struct group *g = x->t->groups;
 	unsigned best = 0;
+	uint64_t bit;
 
+	if (*slot_refused(x->engine, ~x->block->phys, &bit) & bit)
+		return 0;
 	if (mode_view(x->mode) != VIEW_USER || (x->engine->disable & SOFT_NO_STACK))
 		return 0;
 	for (unsigned n = 1; n <= count; n++)

@@ -96,7 +96,8 @@ struct pending_store {
 /*
  * TLB entries for the pages of the user's stack. Code uses one or another by
  * its own address (stack_entry()): what a function and its callees have on
- * both sides of the edge of two pages does not fight for one entry.
+ * both sides of the edge of two pages does not fight for one entry. Blocks that
+ * do all the same are translated anew, without (group_slow()).
  *
  * STACK_NONE: none. What matches that is not canonical, with any addend there
  * can be (less than 2^48 either way), so it faults on the host as it would
@@ -104,7 +105,8 @@ struct pending_store {
  */
 #define STACK_GROUP   15
 #define TARGET_GROUP  14 /* not a group: R9 holds where an indirect call goes to, while it pushes */
-#define STACK_ENTRIES 8
+#define STACK_ENTRIES 32
+#define STACK_BUDGET  64
 #define STACK_NONE    0x8000000000000000ull
 
 struct stack_entry {
@@ -131,7 +133,7 @@ struct access_slot {
 
 static inline unsigned stack_entry(uint64_t phys)
 {
-	return phys >> 8 & (STACK_ENTRIES - 1);
+	return (phys >> 7 ^ phys >> 12) & (STACK_ENTRIES - 1);
 }
 
 #define EXIT_KINDS 16 /* at least DESC_KINDS */
@@ -177,6 +179,8 @@ struct soft_vcpu {
 	/* What to add to the addresses of a group of accesses; by number, from 1 (translate_group.c). */
 	uint64_t group_addend[16];
 	struct stack_entry stack[STACK_ENTRIES];
+	int32_t stack_budget[STACK_ENTRIES]; /* how often an entry may be filled before the next kick */
+	uint8_t stack_spent;                 /* the block that C is called for has used it up */
 	struct access_slot slot[SLOTS];
 	int32_t slot_budget[SLOTS];
 	uint8_t slot_used[SLOTS / 32];
