@@ -8,13 +8,15 @@
  *                    outcome
  *
  * The main thread runs the event loop: signals, terminal, and what comes from
- * files and networks. Everything else happens on the vCPU's thread.
+ * files and networks. The loader's thread brings kernel and initrd in the first moments
+ * (boot/loading.c). Everything else happens on the vCPU's thread.
  *
  * Whatever ends the guest calls machine_conclude(). The first one wins; all
  * vCPUs are told to stop and the event loop to return. Then, in this order:
- * vCPUs joined, output written out, devices reset (nobody touches guest memory
- * any more), what is left of the loading given up, engine destroyed; and, unless the guest starts again, PC, devices,
- * console, memory, event loop.
+ * vCPUs joined, the loader told that nobody waits for the rest, output written
+ * out, devices reset, engine destroyed (nobody touches guest memory any more, and
+ * nobody has a copy of struct guest_memory), loading ended; and, unless the guest
+ * starts again, PC, devices, console, memory, event loop.
  */
 #include "machine.h"
 
@@ -75,15 +77,20 @@ static bool hurried(void *opaque)
 /* A part of the kernel or the initrd cannot be read. Any thread. */
 static void on_load_failed(void *opaque)
 {
-	machine_conclude(opaque, FAILED);
+	struct machine *m = opaque;
+
+	m->load_failed = machine_conclude(m, FAILED);
 }
 
-/* Nobody looks at guest memory any more. Why it failed is said here, when the terminal can be written on. */
+/*
+ * Nobody looks at guest memory any more. Why loading failed is said here, when the terminal can be
+ * written on, and only if that is what ended the guest: one that has powered off got all that it wanted.
+ */
 static void stop_loading(struct machine *m)
 {
 	char err[512];
 
-	if (!boot_load_stop(&m->memory, m->loading, err, sizeof(err)))
+	if (!boot_load_stop(&m->memory, m->loading, err, sizeof(err)) && m->load_failed)
 		fprintf(stderr, "lguest: %s\n", err);
 	m->loading = NULL;
 }
@@ -94,11 +101,13 @@ static enum outcome run_guest(struct machine *m)
 	int error = 0;
 
 	m->outcome = RUNNING;
+	m->load_failed = false;
 	if (!m->platform->load(m, &state) || !vcpus_create(m, &state)) {
-		stop_loading(m);
 		vcpus_destroy(m);
+		stop_loading(m);
 		return FAILED;
 	}
+	/* A failure kicks vCPUs, so they exist; and it is known before one can look at what is missing. */
 	if (m->loading)
 		boot_load_watch(m->loading, on_load_failed, m);
 	tty_make_raw(&m->tty);
@@ -112,6 +121,8 @@ static enum outcome run_guest(struct machine *m)
 		machine_conclude(m, FAILED);
 	}
 	vcpus_join(m);
+	if (m->loading)
+		boot_load_relax(m->loading);
 	/* All of the guest's output before the terminal gets its old modes back. */
 	if (m->outcome == KILLED)
 		console_flush(&m->console);
@@ -119,7 +130,6 @@ static enum outcome run_guest(struct machine *m)
 		console_finish(&m->console, hurried, m);
 	devices_reset(m);
 	tty_restore(&m->tty);
-	stop_loading(m);
 	if (m->outcome == TRIPLE_FAULT)
 		vcpus_report_triple_fault(m);
 	if (m->cfg->verbose) {
@@ -127,6 +137,7 @@ static enum outcome run_guest(struct machine *m)
 		m->platform->print_stats(m);
 	}
 	vcpus_destroy(m);
+	stop_loading(m);
 	return m->outcome;
 }
 

@@ -8,7 +8,8 @@
  *               what is around the CPUs, and what the engine asks of us
  *   devices.c   the virtio devices of the command line
  *
- * Threads: the main thread runs the event loop; each vCPU has one of its own.
+ * Threads: the main thread runs the event loop; each vCPU has one of its own, and so
+ * has the loader as long as it has something to do (boot/loading.c).
  */
 #ifndef LGUEST_MACHINE_INTERNAL_H
 #define LGUEST_MACHINE_INTERNAL_H
@@ -107,6 +108,7 @@ struct machine {
 	uint64_t started; /* see engine_config; only for the first life of the guest */
 	struct guest_memory memory;
 	struct boot_loading *loading; /* or NULL */
+	bool load_failed; /* that is what ended the guest. Under the loader's lock, until it is gone */
 	struct cpuid_table cpuid;
 	struct engine *engine;
 	const struct machine_platform *platform;

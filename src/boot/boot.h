@@ -106,6 +106,11 @@ int boot_load_start(struct guest_memory *mem, const struct boot_input *in, struc
  */
 void boot_load_watch(struct boot_loading *loading, void (*failed)(void *opaque), void *opaque);
 /*
+ * The guest does not run any more: nothing is loaded ahead of who wants it. Devices may still be at
+ * work, and get what they want.
+ */
+void boot_load_relax(struct boot_loading *loading);
+/*
  * When nobody looks at guest memory any more: ends what is left to do, frees @loading (may be NULL).
  * False: a part could not be loaded, @err has the line as for boot_load().
  */

@@ -65,6 +65,7 @@ struct boot_loading {
 	struct unit *unit;
 	unsigned units;
 	bool in_order[BOOT_FILES]; /* streams: no unit before the one in front of it is DONE */
+	atomic_bool relaxed;       /* load_in_order() begins no more units */
 	pthread_mutex_t lock;      /* for what follows, and the units' states */
 	pthread_cond_t changed;
 	unsigned left;            /* units that are not DONE */
@@ -312,7 +313,7 @@ static void ensure(struct boot_loading *l, struct unit *u)
 
 static void load_in_order(struct boot_loading *l)
 {
-	for (unsigned i = 0; i < l->units; i++)
+	for (unsigned i = 0; i < l->units && !atomic_load(&l->relaxed); i++)
 		ensure(l, &l->unit[i]);
 }
 
@@ -384,6 +385,11 @@ void boot_load_watch(struct boot_loading *l, void (*failed)(void *opaque), void 
 	if (l->error)
 		failed(opaque);
 	pthread_mutex_unlock(&l->lock);
+}
+
+void boot_load_relax(struct boot_loading *l)
+{
+	atomic_store(&l->relaxed, true);
 }
 
 bool boot_load_stop(struct guest_memory *mem, struct boot_loading *l, char *err, size_t errlen)

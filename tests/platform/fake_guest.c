@@ -37,6 +37,7 @@ struct vcpu {
 };
 
 static const char *scenario;
+static const char *load_fails = ""; /* "first", "meanwhile", "last", "create" (and no engine) */
 static unsigned boots;
 
 static unsigned tsc_khz_of(const struct vcpu *v)
@@ -58,13 +59,35 @@ int boot_load_lguest(const struct guest_memory *mem, uint64_t ram, const struct 
 	return -ENOEXEC;
 }
 
+/* A loader that fails at a moment of the test's choice. */
+static struct boot_loading {
+	void (*failed)(void *opaque);
+	void *opaque;
+} fake_loading;
+
+static void fail_load_if(const char *when)
+{
+	if (strcmp(load_fails, when) == 0)
+		fake_loading.failed(fake_loading.opaque);
+}
+
 void boot_load_watch(struct boot_loading *loading, void (*failed)(void *opaque), void *opaque)
 {
+	*loading = (struct boot_loading){ failed, opaque };
+	fail_load_if("first");
+}
+
+void boot_load_relax(struct boot_loading *loading)
+{
+	fail_load_if("last");
 }
 
 bool boot_load_stop(struct guest_memory *mem, struct boot_loading *loading, char *err, size_t errlen)
 {
-	return true;
+	if (!loading)
+		return true;
+	snprintf(err, errlen, "vmlinuz: file shrank");
+	return false;
 }
 
 int boot_load_start(struct guest_memory *mem, const struct boot_input *in, struct x86_state *state,
@@ -82,6 +105,8 @@ int boot_load_start(struct guest_memory *mem, const struct boot_input *in, struc
 		return -EIO;
 	}
 	boots++;
+	if (*load_fails)
+		*loading = &fake_loading;
 	memset(state, 0, sizeof(*state));
 	state->rip = 0x1000;
 	return 0;
@@ -348,6 +373,7 @@ static enum vcpu_exit fake_run(struct vcpu *v)
 		{ "spin", run_spin },   { "crash", run_crash }, { "deaf", run_deaf },
 	};
 
+	fail_load_if("meanwhile");
 	set_up(v);
 	if (strcmp(scenario, "triple") == 0)
 		return VCPU_EXIT_TRIPLE_FAULT;
@@ -405,8 +431,13 @@ static void fake_destroy(struct engine *e)
 
 static struct engine *fake_create(const struct engine_config *cfg)
 {
-	struct fake_engine *f = calloc(1, sizeof(*f));
+	struct fake_engine *f;
 
+	if (strcmp(load_fails, "create") == 0) {
+		fprintf(stderr, "lguest: no engine\n");
+		return NULL;
+	}
+	f = calloc(1, sizeof(*f));
 	f->e = (struct engine){ .ops = &engine_soft,
 				.vcpu_create = fake_vcpu_create,
 				.vcpu_destroy = fake_vcpu_destroy,
@@ -432,6 +463,8 @@ int main(int argc, char **argv)
 	for (int i = 2; i < argc; i++) {
 		cfg.no_reboot |= strcmp(argv[i], "--no-reboot") == 0;
 		cfg.verbose |= strcmp(argv[i], "--verbose") == 0;
+		if (strncmp(argv[i], "--load-fails=", 13) == 0)
+			load_fails = argv[i] + 13;
 		if (strcmp(argv[i], "--escape=ctrl-a") == 0)
 			cfg.escape = ESCAPE_CTRL_A;
 		if (strcmp(argv[i], "--escape=interrupts") == 0)

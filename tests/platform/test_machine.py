@@ -111,6 +111,19 @@ class Outcomes(unittest.TestCase):
     def test_load_error(self):
         self.check("unloadable", HOST, r"^lguest: unloadable: no kernel in it\n$")
 
+    def test_late_load_error(self):
+        """One line when that ended the guest, none when something else did, or had said why."""
+        line = r"^lguest: vmlinuz: file shrank\n$"
+        for when in "first", "meanwhile":
+            for scenario in "spin", "panic", "reset", "triple":
+                self.check(scenario, HOST, line, f"--load-fails={when}")
+        self.check("spin", HOST, r"^lguest: no engine\n$", "--load-fails=create")
+        self.check("panic", PANIC, r"^lguest: .*panicked\n$", "--load-fails=last")
+        self.check("triple", TRIPLE, r"^lguest: .*triple fault(?!(.*\n)*.*shrank)", "--load-fails=last")
+        self.check("reset", RESET, r"^lguest: .*reset.*\n$", "--no-reboot", "--load-fails=last")
+        p = self.check("reset", POWER_OFF, "^$", "--load-fails=last")
+        self.assertEqual(p.stdout, b"boot 1\r\nboot 2\r\nboot 3\r\nboot 4\r\n")
+
     def test_reset_starts_a_clean_machine(self):
         p = self.check("reset", POWER_OFF, "^$")
         self.assertEqual(p.stdout, b"boot 1\r\nboot 2\r\nboot 3\r\nboot 4\r\n")

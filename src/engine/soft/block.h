@@ -267,7 +267,7 @@ enum soft_disable {
 
 struct soft_engine {
 	struct engine e;
-	struct guest_memory memory;          /* a copy of the description; the RAM is not ours */
+	struct guest_memory memory;          /* a copy of the description; RAM and loading outlive us */
 	struct guest_memory *watched_memory; /* the original, whose marks we keep */
 	const struct cpuid_table *cpuid;
 	void *perf_map;   /* FILE *, or NULL */
