@@ -28,6 +28,7 @@
 
 #define TRIES      20
 #define BOUND_PPM  40u      /* what the widths of both moments may be of the time between them */
+#define LEAST_NS   500000u  /* a clock that ticks seldom may stand still between two moments */
 #define LONGEST_NS 3000000u /* ... unless the clock is so slow to read */
 
 /* A TSC outside of this range is an answer that nobody meant. */
@@ -117,7 +118,8 @@ static uint64_t khz_from_clock(const struct tsc_moment *a)
 	do {
 		b = tsc_moment_now();
 		bound = (a->width + b.width) / 2;
-	} while (b.ns - a->ns < LONGEST_NS && (b.tsc - a->tsc) / (1000000 / BOUND_PPM) < bound);
+	} while (b.ns - a->ns < LEAST_NS ||
+		 (b.ns - a->ns < LONGEST_NS && (b.tsc - a->tsc) / (1000000 / BOUND_PPM) < bound));
 	return scale(b.tsc - a->tsc, 1000000, b.ns - a->ns);
 }
 
