@@ -237,7 +237,7 @@ static bool set_up(struct machine *m)
 	snprintf(what, sizeof(what), "%" PRIu64 " MiB of guest memory", m->cfg->memory >> 20);
 	if (complain(what, guest_memory_create(&m->memory, m->cfg->memory + m->platform->extra_memory)))
 		return false;
-	cpuid_build_since(&m->cpuid, m->vcpus, &m->cfg->first);
+	cpuid_build(&m->cpuid, m->vcpus, &m->cfg->first);
 	if (complain("console", console_create(&m->console, &m->loop, STDIN_FILENO, STDOUT_FILENO, &m->tty,
 					       &console_ops, m)))
 		return false;

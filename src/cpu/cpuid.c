@@ -334,17 +334,12 @@ void cpuid_build_for(struct cpuid_table *t, unsigned vcpus, const struct host_cp
 	build_extended(t, vcpus);
 }
 
-void cpuid_build_since(struct cpuid_table *t, unsigned vcpus, const struct tsc_moment *since)
+void cpuid_build(struct cpuid_table *t, unsigned vcpus, const struct tsc_moment *since)
 {
 	struct host_cpu host;
 
 	cpuid_read_host(&host);
 	cpuid_build_for(t, vcpus, &host, tsc_frequency_khz(since));
-}
-
-void cpuid_build(struct cpuid_table *t, unsigned vcpus)
-{
-	cpuid_build_since(t, vcpus, NULL);
 }
 
 /* Bytes of an XSAVE area with the components of @xcr0; both formats agree for x87, SSE, AVX. */

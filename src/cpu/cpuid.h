@@ -78,11 +78,9 @@ static inline bool cpuid_has(const struct cpuid_table *t, enum cpu_feature f)
 struct tsc_moment;
 
 /*
- * Builds the table for a guest of @vcpus CPUs on this host. @since: see tsc.h; the other
- * starts to measure now.
+ * Builds the table for a guest of @vcpus CPUs on this host. @since: see tsc_frequency_khz().
  */
-void cpuid_build_since(struct cpuid_table *t, unsigned vcpus, const struct tsc_moment *since);
-void cpuid_build(struct cpuid_table *t, unsigned vcpus);
+void cpuid_build(struct cpuid_table *t, unsigned vcpus, const struct tsc_moment *since);
 
 /*
  * The same in two steps, for tests of other hosts than this one. Registers in

@@ -202,7 +202,7 @@ static void test_topology(void **state)
 	for (unsigned i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
 		unsigned n = counts[i], shift;
 
-		cpuid_build(&table, n);
+		cpuid_build(&table, n, NULL);
 		query(n - 1, 0xb, 0);
 		assert_int_equal(out[EAX], 0); /* one thread a core */
 		assert_int_equal(out[ECX], 1 << 8);
@@ -235,7 +235,7 @@ static void test_topology(void **state)
 		query(0, 0x8000001d, 4);
 		assert_int_equal(out[EAX], 0);
 	}
-	cpuid_build(&table, 1);
+	cpuid_build(&table, 1, NULL);
 }
 
 /* Size of each cache as 0x8000001d and as the old leaves tell it. */
@@ -328,12 +328,12 @@ static void test_lesser_hosts(void **state)
 		assert_true(cpuid_has(&table, f));
 	test_required_by_distributions(state);
 	test_no_mitigations(state);
-	cpuid_build(&table, 1);
+	cpuid_build(&table, 1, NULL);
 }
 
 static int setup(void **state)
 {
-	cpuid_build(&table, 1);
+	cpuid_build(&table, 1, NULL);
 	return 0;
 }
 

@@ -419,7 +419,7 @@ void guest_worker(const struct worker_args *a)
 	g->image = -1;
 	shuffle_frames(g);
 	build_tables(g);
-	cpuid_build(&g->cpuid, 1);
+	cpuid_build(&g->cpuid, 1, NULL);
 	cfg.memory = &g->mem;
 	g->engine = engine_soft.create(&cfg);
 	if (!g->engine)
@@ -451,7 +451,7 @@ bool what_is_offered(struct offered *o)
 	if (!t || !s)
 		return false;
 	memset(s, 0, sizeof(*s));
-	cpuid_build(t, 1);
+	cpuid_build(t, 1, NULL);
 	cpuid_query(t, s, 0, 1, 0, one);
 	cpuid_query(t, s, 0, 7, 0, seven);
 	cpuid_query(t, s, 0, 13, 1, xs);

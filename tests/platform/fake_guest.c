@@ -45,7 +45,7 @@ static unsigned tsc_khz_of(const struct vcpu *v)
 	static struct cpuid_table t;
 
 	if (!t.tsc_khz)
-		cpuid_build(&t, 1);
+		cpuid_build(&t, 1, NULL);
 	return t.tsc_khz;
 }
 

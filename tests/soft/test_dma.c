@@ -281,7 +281,7 @@ static void start(struct test *t, const uint8_t *code, const uint8_t *end)
 	struct x86_state *s = aligned_alloc(64, (sizeof(*s) + 63) & ~63ul);
 
 	memset(s, 0, sizeof(*s));
-	cpuid_build(&t->cpuid, 1);
+	cpuid_build(&t->cpuid, 1, NULL);
 	t->engine = engine_soft.create(&cfg);
 	assert_non_null(t->engine);
 	b.machine = t;

@@ -599,7 +599,7 @@ static void test_bases(void **state)
 
 static int setup(void **state)
 {
-	cpuid_build(&table, 4);
+	cpuid_build(&table, 4, NULL);
 	return 0;
 }
 

@@ -628,7 +628,7 @@ static void test_no_leak(void **state)
 
 static int setup(void **state)
 {
-	cpuid_build(&table, 1);
+	cpuid_build(&table, 1, NULL);
 	return 0;
 }
 

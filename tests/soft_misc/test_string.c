@@ -289,7 +289,7 @@ static void test_segments(void **state)
 
 static int setup(void **state)
 {
-	cpuid_build(&table, 1);
+	cpuid_build(&table, 1, NULL);
 	return 0;
 }
 

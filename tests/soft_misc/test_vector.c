@@ -465,7 +465,7 @@ static void test_read_only_segment(void **state)
 
 static int setup(void **state)
 {
-	cpuid_build(&table, 1);
+	cpuid_build(&table, 1, NULL);
 	return 0;
 }
 
