@@ -47,6 +47,11 @@ struct guest_memory_watch {
 struct guest_memory_loading {
 	atomic_bool busy; /* never again true once it is false */
 	/*
+	 * What is missing will never come. Set before wait() returns for the first page that lacks
+	 * something, and for good: nothing that a guest says after it has seen such a page comes from its program.
+	 */
+	atomic_bool failed;
+	/*
 	 * Returns when all that will be loaded into the pages of [@addr, @addr + @len), RAM, is there, or
 	 * never will be because loading failed (the machine knows). Any thread; ordinary C that may
 	 * read files and sleep, but takes no lock other than its own.
@@ -86,6 +91,12 @@ int guest_memory_clear(struct guest_memory *mem);
 static inline bool guest_loading(const struct guest_memory *mem)
 {
 	return mem->loading && atomic_load_explicit(&mem->loading->busy, memory_order_acquire);
+}
+
+/* May RAM lack what should have been loaded? Asked behind guest_range(), it speaks of that range, too. */
+static inline bool guest_load_failed(const struct guest_memory *mem)
+{
+	return mem->loading && atomic_load_explicit(&mem->loading->failed, memory_order_acquire);
 }
 
 /* The arithmetic of guest_range(), for those who have waited: fast C, which may not call wait() as it is. */

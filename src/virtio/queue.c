@@ -151,6 +151,9 @@ static bool add_buffer(struct walk *w, const struct vring_desc *desc)
 	host = guest_range(w->vq->ram, desc->addr, desc->len);
 	if (!host)
 		return set_broken(w->vq, "a buffer is outside of RAM");
+	/* The guest is about to be stopped. Until then no zeroes in place of its kernel get to a disk. */
+	if (guest_load_failed(w->vq->ram))
+		return set_broken(w->vq, "the kernel or the initrd could not be loaded");
 	if (count == chain->capacity)
 		return set_broken(w->vq, "a chain has too many buffers");
 	if (chain->out_len + chain->in_len + desc->len > CHAIN_MAX_BYTES)

@@ -553,6 +553,32 @@ static void bad_descriptors(void **state)
 	}
 }
 
+static void no_wait(struct guest_memory_loading *loading, uint64_t addr, uint64_t len)
+{
+	atomic_store(&loading->failed, true);
+}
+
+/* Kernel and initrd are still on their way, and will not come: what a chain points to may lack something. */
+static void loading_failed(void **state)
+{
+	struct guest_memory_loading loading = { .wait = no_wait };
+	struct setup *t = begin(SIZE, false, false);
+
+	t->d.ram.loading = &loading;
+	t->q.desc[0] = (struct vring_desc){ A, 1, 0, 0 };
+	driver_publish(&t->q, 0);
+	assert_int_equal(pop(t), 1);
+	/* It is found out on the way to the buffer. */
+	atomic_store(&loading.busy, true);
+	driver_publish(&t->q, 0);
+	assert_breaks(t, "the kernel or the initrd could not be loaded");
+	/* And holds for good. */
+	atomic_store(&loading.busy, false);
+	virtq_reset(&t->vq);
+	t->d.ram.loading = NULL;
+	end(t);
+}
+
 static void four_gigabytes(void **state)
 {
 	struct setup *t = begin(SIZE, false, false);
@@ -851,6 +877,7 @@ int main(void)
 		cmocka_unit_test(translators_are_told),
 		cmocka_unit_test(enable_checks),
 		cmocka_unit_test(bad_descriptors),
+		cmocka_unit_test(loading_failed),
 		cmocka_unit_test(four_gigabytes),
 		cmocka_unit_test(absurd_index),
 		cmocka_unit_test(changed_while_read),
