@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * From files to a guest that is ready to run: boot_load() puts a kernel, an
- * initrd, a command line and all that the boot protocol wants into guest RAM,
- * and tells the state in which the boot CPU starts.
+ * From files to a guest that is ready to run: boot_load_start() puts a kernel,
+ * an initrd, a command line and all that the boot protocol wants into guest RAM,
+ * the small things at once and the large ones beside the guest, and tells the
+ * state in which the boot CPU starts.
  *
  * What it takes: bzImage (boot protocol 2.06 on), ELF64 and ELF32 vmlinux, and
  * any ELF kernel with a PVH entry note. See load.c for how the parts work
@@ -75,26 +76,22 @@ struct boot_input {
 #define BOOT_SEED_SIZE 32u
 
 /*
- * Loads the guest. @mem must be all zero below 4 GiB outside @in->reserved and
+ * Loads the guest, which may start before all is there: all checks of headers and addresses are
+ * made and the boot structures written, the bytes of kernel and initrd follow, on a thread of their
+ * own and on whatever thread wants them first. Until then @mem->loading is set (memory.h), and who
+ * looks at guest memory honours it. The strings of @in must live until boot_load_stop().
+ *
+ * @mem must be all zero below 4 GiB outside @in->reserved and
  * the BIOS area, as it is after guest_memory_create() or _clear(). On success
  * fills all of @state (what the boot protocol does not speak of gets its value
- * after power-on; tsc_offset is 0) and returns 0. Else returns a negative errno,
+ * after power-on; tsc_offset is 0) and *@loading, and returns 0. Else returns a negative errno,
  * and @err holds one line without newline and without the program's name, which
  * says which file, what is wrong and what helps; guest memory is then in part
  * written, @state untouched.
  *
- * The files are opened anew by every call, nothing stays open or cached: a
- * reset of the guest calls boot_load() again and so starts what is in the file
+ * The files are opened anew by every call and closed when all of them is loaded, nothing is
+ * cached: a reset of the guest calls it again and so starts what is in the file
  * then, like a machine that boots from a disk.
- */
-int boot_load(struct guest_memory *mem, const struct boot_input *in, struct x86_state *state, char *err,
-	      size_t errlen);
-
-/*
- * The same for a guest that starts before it is loaded: all checks of headers and addresses are
- * made and the boot structures written, the bytes of kernel and initrd follow, on a
- * thread of their own and on whatever thread wants them first. Until then @mem->loading is set (memory.h), and who
- * looks at guest memory honours it. The strings of @in must live until boot_load_stop().
  */
 struct boot_loading;
 
@@ -112,7 +109,7 @@ void boot_load_watch(struct boot_loading *loading, void (*failed)(void *opaque),
 void boot_load_relax(struct boot_loading *loading);
 /*
  * When nobody looks at guest memory any more: ends what is left to do, frees @loading (may be NULL).
- * False: a part could not be loaded, @err has the line as for boot_load().
+ * False: a part could not be loaded, @err has the line as for boot_load_start().
  */
 bool boot_load_stop(struct guest_memory *mem, struct boot_loading *loading, char *err, size_t errlen);
 
@@ -123,7 +120,7 @@ struct boot_lguest {
 };
 
 /*
- * The same for the lguest platform (lguest.c), of which @in's fields kernel,
+ * The same for the lguest platform (lguest.c), but all is there when it returns, of which @in's fields kernel,
  * initrd, cmdline and host_decompress count. The guest's RAM is the first @ram bytes of @mem;
  * the rest is for devices, and mapped at first.
  */
@@ -131,7 +128,7 @@ int boot_load_lguest(const struct guest_memory *mem, uint64_t ram, const struct 
 		     struct boot_lguest *out, char *err, size_t errlen);
 
 /*
- * The same with the images in memory; @in->kernel and @in->initrd only serve as
+ * The same with the images in memory and all loaded when it returns; @in->kernel and @in->initrd only serve as
  * names in messages. @initrd may be NULL. For tests and fuzzing.
  */
 int boot_load_bytes(struct guest_memory *mem, const struct boot_input *in, const void *kernel,

@@ -162,26 +162,43 @@ static bool all_zero(const uint8_t *p, size_t len)
  * By write(2): the pages of a file that is written as a whole need neither be
  * cleared nor mapped first, which is twice as fast as memcpy() into our mapping.
  */
-static void put(const struct guest_memory *mem, uint8_t *dst, const uint8_t *src, size_t len)
+static int put(struct boot_job *job, const struct boot_file *f, const struct guest_memory *mem, uint8_t *dst,
+	       const uint8_t *src, size_t len)
 {
-	ssize_t n = len ? pwrite(mem->fd, src, len, dst - mem->base) : 0;
+	if (mem->fd < 0) {
+		memcpy(dst, src, len);
+		return 0;
+	}
+	while (len) {
+		ssize_t n = pwrite(mem->fd, src, len, dst - mem->base);
 
-	if (n < (ssize_t)len)
-		memcpy(dst + (n > 0 ? n : 0), src + (n > 0 ? n : 0), len - (size_t)(n > 0 ? n : 0));
+		if (n < 0 && errno == EINTR)
+			continue;
+		/* What write(2) gets no page for, memcpy() does not either: that would be a SIGBUS. */
+		if (n <= 0)
+			return boot_fail(job, n ? errno : ENOSPC, "%s: no host memory for the guest: %s",
+					 f->name, strerror(n ? errno : ENOSPC));
+		dst += n;
+		src += n;
+		len -= (size_t)n;
+	}
+	return 0;
 }
 
-static void copy_sparse(const struct guest_memory *mem, uint8_t *dst, const uint8_t *src, size_t len)
+static int copy_sparse(struct boot_job *job, const struct boot_file *f, const struct guest_memory *mem,
+		       uint8_t *dst, const uint8_t *src, size_t len)
 {
 	size_t run = 0; /* bytes before @src that are not all zero */
+	int error = 0;
 
-	while (len) {
+	while (len && !error) {
 		/* Up to the end of the page of the destination. */
 		size_t n = PAGE - (uintptr_t)dst % PAGE;
 
 		if (n > len)
 			n = len;
 		if (all_zero(src, n)) {
-			put(mem, dst - run, src - run, run);
+			error = put(job, f, mem, dst - run, src - run, run);
 			run = 0;
 		} else {
 			run += n;
@@ -190,7 +207,7 @@ static void copy_sparse(const struct guest_memory *mem, uint8_t *dst, const uint
 		src += n;
 		len -= n;
 	}
-	put(mem, dst - run, src - run, run);
+	return error ? error : put(job, f, mem, dst - run, src - run, run);
 }
 
 int boot_file_copy(struct boot_job *job, const struct boot_file *f, const struct guest_memory *mem,
@@ -199,10 +216,9 @@ int boot_file_copy(struct boot_job *job, const struct boot_file *f, const struct
 	uint8_t *chunk;
 	int error = 0;
 
-	if (block || f->fd < 0) {
-		copy_sparse(mem, dst, block ? block->bytes + off % BOOT_BLOCK : f->data + off, len);
-		return 0;
-	}
+	if (block || f->fd < 0)
+		return copy_sparse(job, f, mem, dst, block ? block->bytes + off % BOOT_BLOCK : f->data + off,
+				   len);
 	chunk = malloc(CHUNK);
 	if (!chunk)
 		return boot_fail(job, ENOMEM, "%s: out of memory", f->name);
@@ -211,7 +227,7 @@ int boot_file_copy(struct boot_job *job, const struct boot_file *f, const struct
 
 		error = read_all(job, f, off, chunk, n, what);
 		if (!error)
-			copy_sparse(mem, dst, chunk, n);
+			error = copy_sparse(job, f, mem, dst, chunk, n);
 		off += n;
 		dst += n;
 		len -= n;

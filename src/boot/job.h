@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the parts of the loader share: one boot_load() is one struct boot_job.
+ * What the parts of the loader share. Whoever loads a guest has one struct boot_job for what he
+ * finds out on the way; struct boot_loading, which it points to, lives on beside the guest
+ * as long as there are files to read.
  */
 #ifndef LGUEST_BOOT_JOB_H
 #define LGUEST_BOOT_JOB_H
@@ -28,13 +30,14 @@ struct boot_space {
 
 /*
  * An image: a file, or bytes in memory. Everything reads through
- * boot_file_read() and boot_file_place(), so a file of 700 MB with debug
- * information never gets copied as a whole.
+ * boot_file_read() or comes to its place by boot_file_place(), so a file of 700 MB
+ * with debug information never gets copied as a whole.
  */
 struct boot_file {
-	const char *name;    /* for messages */
-	int fd;              /* -1: @data counts */
-	const uint8_t *data; /* not owned */
+	const char *name; /* for messages */
+	int fd;           /* -1, or there is a buffer: @data counts */
+	const uint8_t *
+		data; /* not owned; what is behind @size or, with a stream, not filled yet is not looked at */
 	uint64_t size;
 	/*
 	 * With blocks, fd or data hold what has to be unpacked, @size is that of

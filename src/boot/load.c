@@ -228,18 +228,6 @@ static int load_all(struct boot_job *job, struct x86_state *state)
 	return error;
 }
 
-int boot_load(struct guest_memory *mem, const struct boot_input *in, struct x86_state *state, char *err,
-	      size_t errlen)
-{
-	struct boot_job job = { .mem = mem, .in = in, .err = err, .errlen = errlen };
-	int error = boot_open(&job);
-
-	if (!error)
-		error = load_all(&job, state);
-	boot_loading_free(job.loading);
-	return error;
-}
-
 int boot_load_bytes(struct guest_memory *mem, const struct boot_input *in, const void *kernel,
 		    size_t kernel_len, const void *initrd, size_t initrd_len, struct x86_state *state,
 		    char *err, size_t errlen)

@@ -7,10 +7,10 @@
  * guest starts as soon as it is known that it can, and loading goes on beside it:
  *
  *   boot_file_place()     notes what goes where; nothing is read yet
- *   units                 the files cut into pieces that can be loaded in any order: 2 MiB of
- *                         a file, or one block of 8 MiB of a payload packed with lz4. (What is packed with
- *                         gzip, xz or zstd can only be had from the beginning: there, who wants a unit ensures
- *                         those in front of it first.)
+ *   units                 what was noted cut into pieces that can be loaded in any order: 2 MiB of
+ *                         a part of a file, or one block of 8 MiB of a payload packed with lz4. (What is packed
+ *                         with gzip, xz or zstd can only be had from the beginning: there, who wants a unit
+ *                         ensures those in front of it first.)
  *   ensure()              the only place that loads. Whoever comes first takes the
  *                         unit; others who want the same one wait for him
  *   load_in_order()       a thread that ensures all units, one after the other
@@ -27,7 +27,12 @@
  *
  * When a unit cannot be loaded (the file shrank, the payload is corrupt), the first who sees it
  * tells the machine, which stops the guest; then waiters are let go. What the guest sees of its memory
- * until it stops is zero where bytes are missing: its own trouble, not the host's.
+ * until it stops is zero where bytes are missing. That stays with the guest: virtqueues
+ * take no buffer any more (guest_load_failed()), so nothing of it gets to a disk or into a network.
+ *
+ * Files are read with pread(2), by whoever wants the bytes. Where that hangs (a network file system whose
+ * server is gone), the vCPU or the loader hangs in it, and so does the end of the
+ * guest, SIGTERM's as well: nobody can take the memory away under a read. SIGKILL does.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -48,10 +53,11 @@ struct extent {
 
 enum state { TODO, BUSY, DONE };
 
-/* What is loaded as a whole: bytes of a file, of one block if it has blocks. */
+/* What is loaded as a whole. */
 struct unit {
 	enum boot_file_id file;
 	enum state state;
+	const struct extent *only; /* its bytes alone; NULL: of all extents that lie there */
 	uint64_t start, end;
 };
 
@@ -181,10 +187,11 @@ int boot_file_place(struct boot_job *job, enum boot_file_id id, uint64_t off, ui
 
 /* ---- units ---- */
 
-static void add_unit(struct boot_loading *l, enum boot_file_id file, uint64_t start, uint64_t end)
+static void add_unit(struct boot_loading *l, enum boot_file_id file, const struct extent *only,
+		     uint64_t start, uint64_t end)
 {
 	if (start < end)
-		l->unit[l->units++] = (struct unit){ file, TODO, start, end };
+		l->unit[l->units++] = (struct unit){ file, TODO, only, start, end };
 }
 
 /* Where in its file the first instruction is. */
@@ -201,42 +208,60 @@ static bool find_entry(const struct boot_loading *l, uint64_t entry, enum boot_f
 	return false;
 }
 
+static bool is_packed(const struct boot_file *f)
+{
+	return f->blocks || f->stream;
+}
+
+/* All of it, that it be noticed wherever it is corrupt. */
+static void cut_packed(struct boot_loading *l, enum boot_file_id id, uint64_t first_instruction)
+{
+	const struct boot_file *f = &l->file[id];
+	uint64_t size = f->blocks ? BOOT_BLOCK : UNIT, entry;
+
+	for (uint64_t off = 0; off < f->size; off += size) {
+		uint64_t next = size < f->size - off ? off + size : f->size, middle = off;
+
+		/* A block takes 10 ms, too long for who waits for the first instruction: it comes alone. */
+		if (find_entry(l, first_instruction, id, &entry) && entry >= off && entry + HEAD < next)
+			middle = entry + HEAD;
+		add_unit(l, id, NULL, off, middle);
+		add_unit(l, id, NULL, middle, next);
+	}
+}
+
+/* Only what goes into memory: the file may be large and mostly a hole. Segments may share bytes of it. */
+static void cut_extent(struct boot_loading *l, const struct extent *e)
+{
+	for (uint64_t done = 0; done < e->len; done += UNIT)
+		add_unit(l, e->file, e, e->off + done,
+			 e->off + (UNIT < e->len - done ? done + UNIT : e->len));
+}
+
 /* All is noted: cuts it into units. */
 static int prepare(struct boot_job *job)
 {
 	struct boot_loading *l = job->loading;
-	uint64_t end[BOOT_FILES] = { 0 }, entry, units = 0;
+	size_t units = 0;
 
-	for (unsigned i = 0; i < l->extents; i++) {
-		const struct extent *e = &l->extent[i];
-
-		if (e->off + e->len > end[e->file])
-			end[e->file] = e->off + e->len;
-	}
+	/* Not many: a packed file is at most MAX_OUTPUT, extents do not overlap in low RAM. */
 	for (unsigned i = 0; i < BOOT_FILES; i++) {
-		/* All of a packed payload, that it be noticed wherever it is corrupt. */
 		l->in_order[i] = l->file[i].stream != NULL;
-		if (l->file[i].blocks || l->file[i].stream)
-			end[i] = l->file[i].size;
-		units += end[i] / UNIT + 2;
+		if (is_packed(&l->file[i]))
+			units += l->file[i].size / UNIT + 2;
 	}
-	l->unit = calloc(units, sizeof(*l->unit));
+	for (unsigned i = 0; i < l->extents; i++)
+		if (!is_packed(&l->file[l->extent[i].file]))
+			units += l->extent[i].len / UNIT + 1;
+	l->unit = calloc(units + 1, sizeof(*l->unit));
 	if (!l->unit)
 		return boot_fail(job, ENOMEM, "%s: out of memory", job->in->kernel);
-	for (unsigned i = 0; i < BOOT_FILES; i++) {
-		uint64_t size = l->file[i].blocks ? BOOT_BLOCK : UNIT;
-
-		for (uint64_t off = 0; off < end[i]; off += size) {
-			uint64_t next = off + size < end[i] ? off + size : end[i], middle = off;
-
-			/* A block takes 10 ms, too long for who waits for the first instruction: it comes alone. */
-			if ((l->file[i].blocks || l->file[i].stream) &&
-			    find_entry(l, job->entry, i, &entry) && entry >= off && entry + HEAD < next)
-				middle = entry + HEAD;
-			add_unit(l, i, off, middle);
-			add_unit(l, i, middle, next);
-		}
-	}
+	for (unsigned i = 0; i < BOOT_FILES; i++)
+		if (is_packed(&l->file[i]))
+			cut_packed(l, i, job->entry);
+	for (unsigned i = 0; i < l->extents; i++)
+		if (!is_packed(&l->file[l->extent[i].file]))
+			cut_extent(l, &l->extent[i]);
 	l->left = l->units;
 	return 0;
 }
@@ -261,7 +286,7 @@ static int load_unit(struct boot_loading *l, struct boot_job *job, const struct 
 		uint64_t to = e->off + e->len < u->end ? e->off + e->len : u->end;
 
 		/* Low RAM: guest-physical is the offset in the mapping. */
-		if (e->file == u->file && from < to)
+		if (e->file == u->file && (!u->only || u->only == e) && from < to)
 			error = boot_file_copy(job, f, &l->mem, from, l->mem.base + e->addr + (from - e->off),
 					       to - from, block, e->what);
 	}
@@ -275,6 +300,7 @@ static void note_failure(struct boot_loading *l, int error, const char *words)
 	if (l->error)
 		return;
 	l->error = error;
+	atomic_store_explicit(&l->waiting.failed, true, memory_order_release);
 	memcpy(l->words, words, sizeof(l->words));
 	l->stop = true;
 	/* Before anybody can get at what is missing. Kicks the vCPU, wakes the main thread, nothing else. */
@@ -335,13 +361,17 @@ int boot_loading_all(struct boot_job *job)
 	return l->error ? boot_fail(job, -l->error, "%s", l->words) : 0;
 }
 
-static void ensure_bytes(struct boot_loading *l, enum boot_file_id file, uint64_t start, uint64_t end)
+/* [@start, @end): where the bytes of @e are in its file. */
+static void ensure_bytes(struct boot_loading *l, const struct extent *e, uint64_t start, uint64_t end)
 {
-	if (l->in_order[file])
+	if (l->in_order[e->file])
 		start = 0;
-	for (unsigned i = 0; i < l->units; i++)
-		if (l->unit[i].file == file && l->unit[i].start < end && start < l->unit[i].end)
-			ensure(l, &l->unit[i]);
+	for (unsigned i = 0; i < l->units; i++) {
+		struct unit *u = &l->unit[i];
+
+		if (u->file == e->file && (!u->only || u->only == e) && u->start < end && start < u->end)
+			ensure(l, u);
+	}
 }
 
 /* memory.h. The range is RAM, so no sum wraps. Looks at nothing of the files: whoever is last closes them. */
@@ -356,7 +386,7 @@ static void wait_for(struct guest_memory_loading *waiting, uint64_t addr, uint64
 		uint64_t to = e->addr + e->len < end ? e->addr + e->len : end;
 
 		if (from < to)
-			ensure_bytes(l, e->file, from - e->addr + e->off, to - e->addr + e->off);
+			ensure_bytes(l, e, from - e->addr + e->off, to - e->addr + e->off);
 	}
 }
 
@@ -367,6 +397,11 @@ int boot_loading_start(struct boot_job *job, struct guest_memory *mem)
 
 	if (error)
 		return error;
+	if (!l->left) {
+		/* A kernel of nothing but bss: nobody would ever say that it is all there. */
+		close_files(l);
+		return 0;
+	}
 	atomic_init(&l->waiting.busy, true);
 	l->waiting.wait = wait_for;
 	/* The main thread has blocked the signals that are somebody's; so has its child. */

@@ -60,8 +60,7 @@ static int load_files(struct guest *g, const char *kernel, const char *initrd)
 {
 	g->in.kernel = kernel;
 	g->in.initrd = initrd;
-	g->err[0] = '\0';
-	return boot_load(&g->mem, &g->in, &g->state, g->err, sizeof(g->err));
+	return guest_load_files(g);
 }
 
 static const struct boot_params *params(struct guest *g)

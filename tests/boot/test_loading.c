@@ -6,13 +6,16 @@
 #include "fixture.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define READERS  4
 #define DATA_AT  (17u << 20) /* in the file: in the third block of lz4 */
 #define CODE_LEN ((12u << 20) + 77)
+#define INITRD   ((9u << 20) + 5)
 
 static unsigned open_files(void)
 {
@@ -72,19 +75,25 @@ static void write_file(const char *path, const void *data, size_t len)
 	assert_int_equal(fclose(out), 0);
 }
 
+static uint8_t *make_initrd(void)
+{
+	uint8_t *initrd = malloc(INITRD);
+
+	for (size_t i = 0; i < INITRD; i++)
+		initrd[i] = (uint8_t)(i ^ i >> 7 ^ i >> 16);
+	return initrd;
+}
+
 static void files_new(struct files *f, const struct image *kernel)
 {
-	size_t len = (9 << 20) + 5;
-	uint8_t *initrd = malloc(len);
+	uint8_t *initrd = make_initrd();
 
 	strcpy(f->dir, "/tmp/lguest-test-XXXXXX");
 	assert_non_null(mkdtemp(f->dir));
 	snprintf(f->kernel, sizeof(f->kernel), "%s/kernel", f->dir);
 	snprintf(f->initrd, sizeof(f->initrd), "%s/initrd", f->dir);
-	for (size_t i = 0; i < len; i++)
-		initrd[i] = (uint8_t)(i ^ i >> 7 ^ i >> 16);
 	write_file(f->kernel, kernel->data, kernel->len);
-	write_file(f->initrd, initrd, len);
+	write_file(f->initrd, initrd, INITRD);
 	free(initrd);
 }
 
@@ -132,6 +141,7 @@ static void compare(const struct image *kernel)
 	struct reader reader[READERS];
 	struct boot_loading *loading = NULL;
 	struct guest whole, g;
+	uint8_t *initrd = make_initrd();
 	struct files f;
 	unsigned fds;
 
@@ -141,7 +151,9 @@ static void compare(const struct image *kernel)
 	name_files(&whole, &f);
 	name_files(&g, &f);
 	fds = open_files();
-	check_ok(&whole, boot_load(&whole.mem, &whole.in, &whole.state, whole.err, sizeof(whole.err)));
+	/* The reference: one thread, no files, in order. */
+	check_ok(&whole, boot_load_bytes(&whole.mem, &whole.in, kernel->data, kernel->len, initrd, INITRD,
+					 &whole.state, whole.err, sizeof(whole.err)));
 	for (unsigned round = 0; round < 3; round++) {
 		check_ok(&g, boot_load_start(&g.mem, &g.in, &g.state, &loading, g.err, sizeof(g.err)));
 		assert_memory_equal(&g.state, &whole.state, sizeof(g.state));
@@ -166,6 +178,7 @@ static void compare(const struct image *kernel)
 	guest_free(&g);
 	guest_free(&whole);
 	files_free(&f);
+	free(initrd);
 }
 
 static void every_page_is_whole(void **unused)
@@ -251,9 +264,7 @@ static void corrupt_in_the_middle(void **unused)
 	guest_new(&g, 64);
 	name_files(&g, &f);
 	fds = open_files();
-	check_error(&g, boot_load(&g.mem, &g.in, &g.state, g.err, sizeof(g.err)), EINVAL,
-		    "corrupt payload (lz4)");
-	assert_int_equal(open_files(), fds);
+	check_error(&g, guest_load(&g, &img), EINVAL, "corrupt payload (lz4)");
 	for (unsigned i = 0; i < 20; i++) {
 		failure.times = 0;
 		assert_int_equal(guest_memory_clear(&g.mem), 0);
@@ -343,12 +354,177 @@ static void refused_at_once(void **unused)
 	image_free(&img);
 }
 
+/* Bytes of anonymous memory that are in use: no files, no guest. */
+static uint64_t private_memory(void)
+{
+	unsigned long size, resident, shared;
+	FILE *f = fopen("/proc/self/statm", "r");
+
+	assert_int_equal(fscanf(f, "%lu %lu %lu", &size, &resident, &shared), 3);
+	fclose(f);
+	return (uint64_t)(resident - shared) * 4096;
+}
+
+/* A kernel at the end of a file of 8 PiB, all hole: neither memory nor time for what goes nowhere. */
+static void huge_file(void **unused)
+{
+	const uint64_t far = (8ull << 50) + (1 << 20);
+	struct image elf = image_elf64(NOTES_NONE);
+	uint64_t at = image_phdr64(&elf, 0)->p_offset, before;
+	int fd = memfd_create("kernel", 0);
+	char name[32];
+	struct guest g;
+
+	guest_new(&g, 32);
+	g.in.initrd = NULL;
+	image_phdr64(&elf, 0)->p_offset = far;
+	assert_int_equal(pwrite(fd, elf.data, elf.len, 0), elf.len);
+	assert_int_equal(pwrite(fd, elf.data + at, IMAGE_CODE_SIZE, (off_t)far), IMAGE_CODE_SIZE);
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	g.in.kernel = name;
+	before = private_memory();
+	check_ok(&g, guest_load_files(&g));
+	check_segments(&g);
+	assert_true(private_memory() < before + (16 << 20));
+	close(fd);
+	guest_free(&g);
+	image_free(&elf);
+}
+
+/* Two segments that are the same bytes of the file: each is loaded once, and what a guest wrote stays. */
+static void shared_bytes(void **unused)
+{
+	struct image img = big_kernel(PACK_NONE, true);
+	struct boot_loading *loading = NULL;
+	struct files f;
+	struct guest g;
+	uint8_t *written;
+
+	image_phdr64(&img, 1)->p_offset = image_phdr64(&img, 0)->p_offset;
+	image_phdr64(&img, 1)->p_filesz = image_phdr64(&img, 1)->p_memsz = CODE_LEN;
+	image_phdr64(&img, 1)->p_paddr = IMAGE_CODE_ADDR + (16 << 20);
+	files_new(&f, &img);
+	guest_new(&g, 64);
+	name_files(&g, &f);
+	for (unsigned round = 0; round < 10; round++) {
+		check_ok(&g, boot_load_start(&g.mem, &g.in, &g.state, &loading, g.err, sizeof(g.err)));
+		for (unsigned mib = 0; mib < 12; mib++) {
+			written = guest_at(&g, IMAGE_CODE_ADDR + ((11 - mib + round) % 12 << 20), 4096);
+			memset(written, 0x77, 4096);
+		}
+		guest_at(&g, 0, g.mem.size);
+		for (unsigned mib = 0; mib < 12; mib++) {
+			written = guest_at(&g, IMAGE_CODE_ADDR + (mib << 20), 4096);
+			assert_int_equal(written[0], 0x77);
+			assert_memory_equal(written, written + 1, 4095);
+			assert_memory_equal(written + 4096, written + 4096 + (16 << 20), (1 << 20) - 4096);
+		}
+		assert_true(boot_load_stop(&g.mem, loading, g.err, sizeof(g.err)));
+		assert_int_equal(guest_memory_clear(&g.mem), 0);
+	}
+	guest_free(&g);
+	files_free(&f);
+	image_free(&img);
+}
+
+/* The host has no page for the guest: one line, not a SIGBUS. A descriptor that cannot be written stands for that. */
+static void no_host_memory(void **unused)
+{
+	struct image img = big_kernel(PACK_LZ4, false);
+	struct boot_loading *loading = NULL;
+	struct failure failure = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0 };
+	char name[32];
+	struct files f;
+	struct guest g;
+	int fd;
+
+	files_new(&f, &img);
+	guest_new(&g, 64);
+	name_files(&g, &f);
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", g.mem.fd);
+	fd = g.mem.fd;
+	g.mem.fd = open(name, O_RDONLY);
+	assert_true(g.mem.fd >= 0);
+	check_error(&g, guest_load(&g, &img), EBADF, "no host memory for the guest: ");
+	check_ok(&g, boot_load_start(&g.mem, &g.in, &g.state, &loading, g.err, sizeof(g.err)));
+	boot_load_watch(loading, on_failure, &failure);
+	guest_at(&g, 0, g.mem.size);
+	assert_int_equal(times(&failure), 1);
+	assert_false(boot_load_stop(&g.mem, loading, g.err, sizeof(g.err)));
+	check_error(&g, -EBADF, EBADF, "/kernel: no host memory for the guest: ");
+	close(g.mem.fd);
+	g.mem.fd = fd;
+	guest_free(&g);
+	files_free(&f);
+	image_free(&img);
+}
+
+/* Nothing of the file goes into memory: then nobody waits for anything, ever. */
+static void only_bss(void **unused)
+{
+	struct image img = image_elf64(NOTES_NONE);
+	struct boot_loading *loading = NULL;
+	struct files f;
+	struct guest g;
+	unsigned fds;
+
+	image_phdr64(&img, 0)->p_filesz = image_phdr64(&img, 1)->p_filesz = 0;
+	files_new(&f, &img);
+	guest_new(&g, 32);
+	g.in.kernel = f.kernel;
+	g.in.initrd = NULL;
+	fds = open_files();
+	check_ok(&g, boot_load_start(&g.mem, &g.in, &g.state, &loading, g.err, sizeof(g.err)));
+	assert_false(guest_loading(&g.mem));
+	assert_int_equal(open_files(), fds);
+	boot_load_relax(loading);
+	assert_true(boot_load_stop(&g.mem, loading, g.err, sizeof(g.err)));
+	check_ok(&g, guest_load_files(&g));
+	guest_free(&g);
+	files_free(&f);
+	image_free(&img);
+}
+
+/* The guest has ended, a device is still at work: it gets what it wants, and nothing else is loaded. */
+static void relaxed(void **unused)
+{
+	struct image img = big_kernel(PACK_LZ4, false);
+	struct boot_loading *loading = NULL;
+	struct guest g, whole;
+	struct files f;
+
+	files_new(&f, &img);
+	guest_new(&g, 64);
+	guest_new(&whole, 64);
+	check_ok(&whole, guest_load(&whole, &img));
+	name_files(&g, &f);
+	check_ok(&g, boot_load_start(&g.mem, &g.in, &g.state, &loading, g.err, sizeof(g.err)));
+	boot_load_relax(loading);
+	usleep(300000);
+	/* Three blocks and the initrd take longer than the one that has begun. */
+	assert_true(guest_loading(&g.mem));
+	assert_memory_equal(guest_at(&g, IMAGE_CODE_ADDR + (11 << 20), 5000),
+			    guest_at(&whole, IMAGE_CODE_ADDR + (11 << 20), 5000), 5000);
+	assert_true(boot_load_stop(&g.mem, loading, g.err, sizeof(g.err)));
+	guest_free(&g);
+	guest_free(&whole);
+	files_free(&f);
+	image_free(&img);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_page_is_whole),   cmocka_unit_test(stopped_early),
-		cmocka_unit_test(corrupt_in_the_middle), cmocka_unit_test(file_shrinks),
+		cmocka_unit_test(every_page_is_whole),
+		cmocka_unit_test(stopped_early),
+		cmocka_unit_test(corrupt_in_the_middle),
+		cmocka_unit_test(file_shrinks),
 		cmocka_unit_test(refused_at_once),
+		cmocka_unit_test(huge_file),
+		cmocka_unit_test(shared_bytes),
+		cmocka_unit_test(no_host_memory),
+		cmocka_unit_test(only_bss),
+		cmocka_unit_test(relaxed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
