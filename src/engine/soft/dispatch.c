@@ -583,6 +583,9 @@ static enum after group_slow(struct soft_vcpu *v, const struct block *b, const s
 		v->stack_budget[stack_entry(b->phys)] = STACK_BUDGET;
 		v->stats.slots_given_up++;
 		block_drop(e, meta_at(e, d->block));
+		/* Nobody goes on in a block that is on no page's list: its own stores to it would not be seen. */
+		v->c.s.rip = block_rip(v, b, d->off);
+		return DISPATCH;
 	}
 	/* For its effect on the TLB. A fault is found again where it is due. */
 	(void)mmu_resolve(v, low + d->check.own, d->check.size, d->check.write ? MEM_WRITE : MEM_READ,
@@ -601,8 +604,13 @@ static enum after group_slow(struct soft_vcpu *v, const struct block *b, const s
 	return DISPATCH;
 }
 
-/* It has been another page too often: the next translation of the place looks into the TLB. */
-static void give_up_slot(struct soft_vcpu *v, const struct block *b, const struct desc *d)
+/*
+ * It has been another page too often: the next translation of the place looks
+ * into the TLB, and is needed at once, for nobody goes on in a block that is on
+ * no page's list. An access with a slot is the first thing that its
+ * instruction does, and never in a shadow: the instruction starts anew.
+ */
+static enum after give_up_slot(struct soft_vcpu *v, const struct block *b, const struct desc *d)
 {
 	struct soft_engine *e = v->c.engine;
 	uint64_t bit, *word = slot_refused(e, (b->phys & PAGE_MASK) + d->off, &bit);
@@ -610,6 +618,8 @@ static void give_up_slot(struct soft_vcpu *v, const struct block *b, const struc
 	*word |= bit;
 	v->stats.slots_given_up++;
 	block_drop(e, meta_at(e, meta_off(e, b)));
+	v->c.s.rip = block_rip(v, b, d->off);
+	return DISPATCH;
 }
 
 /* A timer is as good as a sampling profiler: where it interrupts, accesses get slots. */
@@ -639,7 +649,7 @@ static enum after access_slow(struct soft_vcpu *v, const struct block *b, const 
 	v->stats.tlb_misses++;
 	if (v->slot_spent) {
 		v->slot_spent = 0;
-		give_up_slot(v, b, d);
+		return give_up_slot(v, b, d);
 	}
 	if (d->access.align && (lin & (size - 1))) {
 		/* Comes before any page fault. */

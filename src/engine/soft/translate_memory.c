@@ -233,6 +233,9 @@ static int take_slot(struct xlat *x, bool write)
 	if (mode_view(x->mode) != VIEW_USER || !is_code64(x) || x->single || x->ungrouped || x->page2 ||
 	    (e->disable & SOFT_NO_SLOTS))
 		return -1;
+	/* Giving the slot up starts the instruction again, which would lose an interrupt shadow. */
+	if (x->in > x->t->insns && x->in[-1].shadow)
+		return -1;
 	if (!(e->disable & SOFT_NO_SAMPLING) && !(*slot_hot(e, phys, &bit) & bit))
 		return -1;
 	if (*slot_refused(e, phys, &bit) & bit)
