@@ -120,6 +120,20 @@ __asm__(".section .rodata\n"
 	"	loop	1b\n"
 	"	out	%al, $0x52\n"
 	"guest_status_end:\n"
+	/* A device has written to this code, but it is the guest that changes it. */
+	"guest_own:\n"
+	"	mov	$200, %ecx\n"
+	"1:	mov	0xd0000010, %ebx\n"
+	"	lea	(%ecx, %ecx, 4), %eax\n"
+	"	mov	%eax, 0x1000 + guest_own_1 + 1 - guest_own\n"
+	"guest_own_1:\n"
+	"	mov	$0, %edx\n"
+	"	mov	%edx, 0x800c\n"
+	"	mov	%ecx, %eax\n"
+	"	out	%al, $0x51\n"
+	"	loop	1b\n"
+	"	out	%al, $0x52\n"
+	"guest_own_end:\n"
 	".code64\n"
 	".text\n");
 /* clang-format on */
@@ -128,6 +142,7 @@ extern const uint8_t guest_bell[], guest_bell_1[], guest_bell_2[], guest_bell_en
 
 extern const uint8_t guest_shadow[], guest_shadow_1[], guest_shadow_irq[], guest_shadow_end[];
 extern const uint8_t guest_status[], guest_status_1[], guest_status_end[];
+extern const uint8_t guest_own[], guest_own_end[];
 
 #define GDT_DEVICE 0xd0001000u
 #define IDT        0x9000u
@@ -167,6 +182,10 @@ static uint64_t mmio_read(void *o, unsigned cpu, uint64_t addr, unsigned size)
 
 		dma_immediate(t, CODE + (uint32_t)(guest_status_1 - guest_status), value * 5);
 		return value;
+	}
+	if (addr == DOORBELL + 16) {
+		guest_wrote(&t->mem, guest_range(&t->mem, CODE, 4096), 4096);
+		return 0;
 	}
 	if (addr == GDT_DEVICE + 8)
 		return 0x00cf9b000000ffffull;
@@ -467,12 +486,27 @@ static void test_status(void **state)
 	free(t);
 }
 
+/* A store to the code behind it is seen even if a device has made that forgotten already. */
+static void test_own(void **state)
+{
+	struct test *t = calloc(1, sizeof(*t));
+
+	assert_int_equal(guest_memory_create(&t->mem, RAM_SIZE), 0);
+	start(t, guest_own, guest_own_end);
+	run(t);
+	assert_int_equal(t->round, 200);
+	assert_int_equal(t->wrong, 0);
+	end(t);
+	guest_memory_destroy(&t->mem);
+	free(t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_doorbell), cmocka_unit_test(test_shadow),
 		cmocka_unit_test(test_status),   cmocka_unit_test(test_other_thread),
-		cmocka_unit_test(test_overflow),
+		cmocka_unit_test(test_overflow), cmocka_unit_test(test_own),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -583,6 +583,8 @@ static enum after group_slow(struct soft_vcpu *v, const struct block *b, const s
 		v->stack_budget[stack_entry(b->phys)] = STACK_BUDGET;
 		v->stats.slots_given_up++;
 		block_drop(e, meta_at(e, d->block));
+	}
+	if (b->invalid) {
 		/* Nobody goes on in a block that is on no page's list: its own stores to it would not be seen. */
 		v->c.s.rip = block_rip(v, b, d->off);
 		return DISPATCH;
@@ -659,9 +661,17 @@ static enum after access_slow(struct soft_vcpu *v, const struct block *b, const 
 	host = mmu_resolve(v, lin, size, how, &special, &code, &phys);
 	if (host) {
 		v->x11 = (uint64_t)(uintptr_t)host;
-		if (how != MEM_WRITE || !code || !block_invalidate(e, phys, size, b))
+		if (how != MEM_WRITE)
 			return RESUME;
-		/* The instruction has changed its own block: leave behind it. */
+		if (code)
+			(void)block_invalidate(e, phys, size, b);
+		if (!b->invalid)
+			return RESUME;
+		/*
+		 * The instruction has changed its own block: leave behind it. Or a device has, of
+		 * whose writing an access before this one has learned: the page need not be watched
+		 * any more, so whatever this writes to is to be taken for the block's own code.
+		 */
 		if (d->access.stay)
 			return RESUME;
 		v->store = (struct pending_store){ .lin = lin, .size = (uint8_t)size };
@@ -732,7 +742,7 @@ static enum after access_stored(struct soft_vcpu *v, const struct block *b, cons
 		if (dma_pending(e))
 			dma_drain(v);
 		v->current = NULL;
-		v->leave_behind = v->current_stale && !d->access.stay;
+		v->leave_behind = (v->current_stale || b->invalid) && !d->access.stay;
 	}
 	if (!v->leave_behind) {
 		v->enter_flags = v->exit_flags;
@@ -787,7 +797,7 @@ static enum after run_sysop(struct soft_vcpu *v, const struct block *b, const st
 		v->no_step = true; /* MOV SS and its like hold back #DB as well (SDM vol. 3, 6.8.3) */
 	switch (next) {
 	case NEXT_CONTINUE:
-		if (v->current_stale) {
+		if (v->current_stale || b->invalid) {
 			/* The next instruction would have been in this block, and nothing before it. */
 			if (d->kind == DESC_SYSOP && opens_shadow(c, op, iflag))
 				c->s.int_shadow = true;
