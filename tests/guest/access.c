@@ -77,7 +77,30 @@ static void budgets(void)
 		two_pages_then_own_code("stack", stack, sizeof(stack), 7, RSP, 60, 70);
 }
 
+/* ---- what cannot be finished ---- */
+
+/* A call to beyond what is canonical has not pushed anything. */
+static void call_beyond(void)
+{
+	static const u8 code[] = { 0xe8, 0xf0, 0xff, 0xff, 0x7f }; /* call .+0x7ffffff0 */
+	static const u8 back[] = { 0xe8, 0x00, 0x00, 0x00, 0x80 }; /* call .-0x80000000 */
+	const u64 low = 0x7fffffffd000, high = 0xffff800000003000;
+
+	copy_code(user_page(low), code, sizeof(code));
+	copy_code(user_page(high), back, sizeof(back));
+	for (unsigned i = 0; i < 4; i++) {
+		u64 va = i & 1 ? high : low;
+		struct regs r = user_regs((const void *)va);
+
+		run_frame(&r);
+		ok(trap.vec == 13 && trap.err == 0 && trap.rip == va && trap.gpr[RSP] == r.gpr[RSP],
+		   "call from %x beyond the canonical: %d at %x, RSP %x", va, trap.vec, trap.rip,
+		   trap.gpr[RSP] - r.gpr[RSP]);
+	}
+}
+
 void test_main(void)
 {
+	call_beyond();
 	budgets();
 }

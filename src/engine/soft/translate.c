@@ -497,7 +497,7 @@ static void emit_block(struct xlat *x)
 		if (last->shadow && !x->single)
 			emit_exit_in_shadow(x, (int64_t)last->off + last->len);
 		else
-			emit_exit(x, (int64_t)last->off + last->len, last->live_out);
+			emit_exit(x, (int64_t)last->off + last->len, last->live_out, 0);
 		break;
 	}
 }

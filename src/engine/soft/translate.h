@@ -315,8 +315,11 @@ void emit_leave_insn(struct xlat *x);
 struct block_exit *emit_group_exit(struct xlat *x);
 /* The exit's rel32 comes here next. */
 void exit_patch_here(struct xlat *x, struct block_exit *e);
-/* Goes on at page offset @target; the flags in @live matter there. */
-void emit_exit(struct xlat *x, int64_t target, uint32_t live);
+/*
+ * Goes on at page offset @target; the flags in @live matter there. @undo: what the
+ * instruction has taken from RSP, in case that the target is not canonical.
+ */
+void emit_exit(struct xlat *x, int64_t target, uint32_t live, int32_t undo);
 /* The same from within an interrupt shadow: C runs the instruction there by itself. */
 void emit_exit_in_shadow(struct xlat *x, int64_t target);
 

@@ -128,7 +128,7 @@ static uint32_t emit_exit_stub(struct xlat *x, struct block_exit *e)
 	return stub;
 }
 
-void emit_exit(struct xlat *x, int64_t target, uint32_t live)
+void emit_exit(struct xlat *x, int64_t target, uint32_t live, int32_t undo)
 {
 	struct emitter *o = x->o;
 
@@ -152,7 +152,7 @@ void emit_exit(struct xlat *x, int64_t target, uint32_t live)
 		return;
 	}
 	emit_target(x, target);
-	emit_jump_cache(x, 0);
+	emit_jump_cache(x, undo);
 }
 
 void emit_exit_in_shadow(struct xlat *x, int64_t target)
@@ -172,7 +172,7 @@ static uint32_t emit_side_exit(struct xlat *x, int64_t target, uint32_t live)
 	struct emitter *o = x->o;
 
 	x->o = &x->cold;
-	emit_exit(x, target, live);
+	emit_exit(x, target, live, 0);
 	x->o = o;
 	x->host_valid = host;
 	x->mem_valid = mem;
@@ -280,7 +280,7 @@ void emit_loop(struct xlat *x)
 
 void emit_jmp(struct xlat *x)
 {
-	emit_exit(x, branch_target(x), x->in->live_exit);
+	emit_exit(x, branch_target(x), x->in->live_exit, 0);
 }
 
 /* ---- the stack ---- */
@@ -555,8 +555,10 @@ static void emit_push_return(struct xlat *x, unsigned size)
 
 void emit_call(struct xlat *x)
 {
-	emit_push_return(x, stack_operand_size(x));
-	emit_exit(x, branch_target(x), x->in->live_exit);
+	unsigned size = stack_operand_size(x);
+
+	emit_push_return(x, size);
+	emit_exit(x, branch_target(x), x->in->live_exit, (int32_t)size);
 }
 
 /* R9 = @reg for as long as the push takes, also if that goes by way of C. */
