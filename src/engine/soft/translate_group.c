@@ -71,8 +71,9 @@ static void forget_all(struct values *v)
 	v->first = v->count + 1;
 }
 
+/* @lead: may it be the first of a new group? */
 static void note_access(struct values *v, unsigned i, unsigned which, unsigned reg, int64_t disp, int size,
-			bool write)
+			bool write, bool lead)
 {
 	struct translator *t = v->x->t;
 	int64_t at = v->off[reg] + disp;
@@ -101,7 +102,7 @@ static void note_access(struct values *v, unsigned i, unsigned which, unsigned r
 		t->plan[i][which] = (struct access_plan){ .group = (uint8_t)n, .at = (int32_t)at };
 		return;
 	}
-	if (v->count == GROUPS_MAX)
+	if (!lead || v->count == GROUPS_MAX)
 		return;
 	n = ++v->count;
 	t->groups[n] = (struct group){ .value = v->value[reg],
@@ -251,14 +252,19 @@ static void plan_copy(struct values *v, unsigned i, const struct insn *in)
 	    in->zi.mnemonic != ZYDIS_MNEMONIC_CLWB)
 		note_access(v, i, ACCESS_OPERAND, gpr_number(mem->mem.base),
 			    mem->mem.disp.has_displacement ? mem->mem.disp.value : 0, mem->size / 8,
-			    mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE);
+			    mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE, true);
 	follow_copy(v, in);
 }
 
-static void note_stack(struct values *v, unsigned i, unsigned reg, int disp, int size, bool write)
+/*
+ * @second: the instruction reads memory before. Then it leads no group, for it would start again where the
+ * check fails, and what it has read may be a device's register.
+ */
+static void note_stack(struct values *v, unsigned i, unsigned reg, int disp, int size, bool write,
+		       bool second)
 {
 	if (size == 8)
-		note_access(v, i, ACCESS_STACK, reg, disp, size, write);
+		note_access(v, i, ACCESS_STACK, reg, disp, size, write, !second);
 }
 
 static void plan_insn(struct values *v, unsigned i, const struct insn *in)
@@ -275,21 +281,21 @@ static void plan_insn(struct values *v, unsigned i, const struct insn *in)
 	case CLASS_JMP_IND: return;
 	case CLASS_LOOP: forget(v, REG_RCX); return;
 	case CLASS_PUSH:
-		note_stack(v, i, REG_RSP, -size, size, true);
+		note_stack(v, i, REG_RSP, -size, size, true, mem);
 		v->off[REG_RSP] -= size;
 		return;
 	case CLASS_CALL:
-	case CLASS_CALL_IND: note_stack(v, i, REG_RSP, -size, size, true); return;
+	case CLASS_CALL_IND: note_stack(v, i, REG_RSP, -size, size, true, mem); return;
 	case CLASS_POP:
 		if (!mem && gpr_number(in->ops[0].reg.value) != REG_RSP)
-			note_stack(v, i, REG_RSP, 0, size, false);
+			note_stack(v, i, REG_RSP, 0, size, false, false);
 		v->off[REG_RSP] += size;
 		if (!mem)
 			forget(v, gpr_number(in->ops[0].reg.value));
 		return;
-	case CLASS_RET: note_stack(v, i, REG_RSP, 0, size, false); return;
+	case CLASS_RET: note_stack(v, i, REG_RSP, 0, size, false, false); return;
 	case CLASS_LEAVE:
-		note_stack(v, i, REG_RBP, 0, size, false);
+		note_stack(v, i, REG_RBP, 0, size, false, false);
 		v->value[REG_RSP] = v->value[REG_RBP];
 		v->off[REG_RSP] = v->off[REG_RBP] + size;
 		forget(v, REG_RBP);
