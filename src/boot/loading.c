@@ -17,8 +17,8 @@
  *   wait_for()            memory.h's wait(): ensures the units that the pages in question
  *                         are made of, on the thread that wants them
  *
- * So a vCPU never waits for anything but the unit that it needs, and unpacks that one itself
- * if nobody has begun: two threads load the kernel, and one can (no thread is needed to make progress).
+ * So a vCPU waits for nothing but the units that it needs (of a stream, all in front of them
+ * are), and unpacks them itself if nobody has begun: two threads load the kernel, and one can (no thread is needed to make progress).
  *
  * Why nobody sees a page before it is whole: an access to RAM comes through
  * guest_range(), or through a TLB entry of an engine that called wait() before it made it. Both wait for
