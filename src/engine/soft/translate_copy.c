@@ -169,7 +169,8 @@ static void emit_plain(struct xlat *x)
 	for (unsigned i = 0; i < 3; i++) {
 		if (u.load[i] && !(x->held >> i & 1))
 			emit_load(x->o, REG_R9 + i, REG_SLOT(REG_R9 + i));
-		if (u.used[i])
+		/* Not what is only named. */
+		if (u.load[i] || u.store[i])
 			x->held |= 1u << i;
 	}
 	if (u.used[0])
@@ -361,7 +362,7 @@ static void emit_on_host_address(struct xlat *x, const struct stolen_use *u, con
 		if (u->store[i])
 			emit_store(o, map[REG_R9 + i], REG_SLOT(REG_R9 + i));
 		/* C may come back behind a store, with other values there. */
-		if (u->used[i] && map[REG_R9 + i] == REG_R9 + i && !x->store)
+		if ((u->load[i] || u->store[i]) && map[REG_R9 + i] == REG_R9 + i && !x->store)
 			x->held |= 1u << i;
 	}
 }
