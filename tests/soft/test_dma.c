@@ -21,6 +21,7 @@
 #include "cpu/state.h"
 #include "cpu/x86.h"
 #include "engine/engine.h"
+#include "engine/soft/block.h"
 #include "memory.h"
 
 #define RAM_SIZE  (64ull << 20)
@@ -501,12 +502,50 @@ static void test_own(void **state)
 	free(t);
 }
 
+/* Making a place hot is no write to code; and it is forgotten when all code has been. */
+static void test_hot(void **state)
+{
+	struct test *t = calloc(1, sizeof(*t));
+	uint64_t bit, *word;
+	struct soft_engine *e;
+	uint64_t writes;
+
+	assert_int_equal(guest_memory_create(&t->mem, RAM_SIZE), 0);
+	start(t, guest_own, guest_own_end);
+	run(t);
+	e = (struct soft_engine *)t->engine;
+	writes = e->vcpu->stats.smc_writes;
+	assert_true(page_has_code(e, ram_page(e, CODE)));
+	block_forget(e, CODE, 256);
+	assert_false(page_has_code(e, ram_page(e, CODE)));
+	assert_int_equal(e->vcpu->stats.smc_writes, writes);
+	for (unsigned refused = 0; refused < 2; refused++) {
+		word = refused ? slot_refused(e, CODE, &bit) : slot_hot(e, CODE, &bit);
+		for (unsigned round = 0; round < 2; round++) {
+			*word |= bit;
+			while (e->region + 1 < CODE_REGIONS) {
+				block_next_region(e);
+				assert_true(*word & bit);
+			}
+			block_next_region(e);
+			assert_false(*word & bit);
+		}
+		*word |= bit;
+		block_flush_all(e);
+		assert_false(*word & bit);
+	}
+	end(t);
+	guest_memory_destroy(&t->mem);
+	free(t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_doorbell), cmocka_unit_test(test_shadow),
 		cmocka_unit_test(test_status),   cmocka_unit_test(test_other_thread),
 		cmocka_unit_test(test_overflow), cmocka_unit_test(test_own),
+		cmocka_unit_test(test_hot),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -289,7 +289,7 @@ static void page_recount(struct soft_engine *e, uint64_t phys)
 	page_forget(e, phys);
 }
 
-bool block_invalidate(struct soft_engine *e, uint64_t phys, unsigned len, const struct block *current)
+static bool invalidate(struct soft_engine *e, uint64_t phys, unsigned len, const struct block *current)
 {
 	struct code_page *p = code_page(e, phys);
 	unsigned from = phys & (PAGE_SIZE - 1);
@@ -300,7 +300,6 @@ bool block_invalidate(struct soft_engine *e, uint64_t phys, unsigned len, const 
 	if (!p || !len)
 		return false;
 	mask = granules(from, from + len);
-	e->vcpu->stats.smc_writes++;
 	if (!(p->granules & mask))
 		return false;
 	for (b = block_of(e, p->blocks); b; b = next) {
@@ -324,6 +323,18 @@ bool block_invalidate(struct soft_engine *e, uint64_t phys, unsigned len, const 
 	}
 	page_recount(e, phys);
 	return hit;
+}
+
+bool block_invalidate(struct soft_engine *e, uint64_t phys, unsigned len, const struct block *current)
+{
+	if (code_page(e, phys))
+		e->vcpu->stats.smc_writes++;
+	return invalidate(e, phys, len, current);
+}
+
+void block_forget(struct soft_engine *e, uint64_t phys, unsigned len)
+{
+	(void)invalidate(e, phys, len, NULL);
 }
 
 static void region_start(struct soft_engine *e, unsigned region)
@@ -389,6 +400,16 @@ static void page_sweep(struct soft_engine *e, uint64_t phys)
 	page_forget(e, phys);
 }
 
+/*
+ * What was hot, and what no slot was good for, was so of the code of that time. Once for each
+ * round through the cache: till then there are translations that were made by it.
+ */
+static void forget_hints(struct soft_engine *e)
+{
+	for (unsigned i = 0; i < SLOT_REFUSED / 64; i++)
+		e->slot_refused[i] = e->slot_hot[i] = 0;
+}
+
 void block_next_region(struct soft_engine *e)
 {
 	unsigned region = (e->region + 1) % CODE_REGIONS;
@@ -422,6 +443,8 @@ void block_next_region(struct soft_engine *e)
 	if (e->by_hot_count[region])
 		e->vcpu->stats.code_flushes++;
 	region_start(e, region);
+	if (!region)
+		forget_hints(e);
 }
 
 void block_flush_all(struct soft_engine *e)
@@ -447,6 +470,7 @@ void block_flush_all(struct soft_engine *e)
 	for (unsigned i = 0; i < CODE_REGIONS; i++)
 		e->by_hot_count[i] = 0;
 	region_start(e, 0);
+	forget_hints(e);
 	for (unsigned i = 0; e->vcpu && i < VIEW_COUNT; i++)
 		jc_flush(e->vcpu, (enum tlb_view)i);
 	if (e->vcpu)
@@ -524,7 +548,7 @@ void dma_drain(struct soft_vcpu *v)
 		if (at >= e->memory.low_size)
 			at += GUEST_HIGH_BASE - e->memory.low_size;
 		v->stats.dma_writes++;
-		if (block_invalidate(e, at, PAGE_SIZE, v->current))
+		if (invalidate(e, at, PAGE_SIZE, v->current))
 			v->current_stale = true;
 	}
 }

@@ -473,6 +473,8 @@ static inline bool page_has_code(const struct soft_engine *e, int64_t index)
  * that depend on it. True when @current was among them.
  */
 bool block_invalidate(struct soft_engine *e, uint64_t phys, unsigned len, const struct block *current);
+/* Drops them, so that they are translated anew; the bytes stay. */
+void block_forget(struct soft_engine *e, uint64_t phys, unsigned len);
 /* For guest_memory_watch(): notes the page and makes the vCPU come to dma_drain(). */
 void dma_written(void *engine, uint64_t page);
 static inline bool dma_pending(struct soft_engine *e)

@@ -634,7 +634,7 @@ static void note_hot(struct soft_vcpu *v, const struct block *b)
 		return;
 	*word |= bit;
 	v->stats.hot_pieces++;
-	block_invalidate(e, b->phys & ~(uint64_t)(SLOT_PIECE - 1), SLOT_PIECE, NULL);
+	block_forget(e, b->phys & ~(uint64_t)(SLOT_PIECE - 1), SLOT_PIECE);
 }
 
 static enum after access_slow(struct soft_vcpu *v, const struct block *b, const struct desc *d, uint64_t *pc)
