@@ -34,10 +34,9 @@ struct boot_space {
  * with debug information never gets copied as a whole.
  */
 struct boot_file {
-	const char *name; /* for messages */
-	int fd;           /* -1, or there is a buffer: @data counts */
-	const uint8_t *
-		data; /* not owned; what is behind @size or, with a stream, not filled yet is not looked at */
+	const char *name;    /* for messages */
+	int fd;              /* -1: @data counts */
+	const uint8_t *data; /* the same as @buffer, or whoever made this owns it */
 	uint64_t size;
 	/*
 	 * With blocks, fd or data hold what has to be unpacked, @size is that of

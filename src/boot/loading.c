@@ -244,7 +244,7 @@ static int prepare(struct boot_job *job)
 	struct boot_loading *l = job->loading;
 	size_t units = 0;
 
-	/* Not many: a packed file is at most MAX_OUTPUT, extents do not overlap in low RAM. */
+	/* Not many: a packed file is at most MAX_OUTPUT (decompress.c), extents do not overlap in low RAM. */
 	for (unsigned i = 0; i < BOOT_FILES; i++) {
 		l->in_order[i] = l->file[i].stream != NULL;
 		if (is_packed(&l->file[i]))
