@@ -480,6 +480,98 @@ static void slots(void)
 	ok(trap.vec == 13, "store to what is not canonical");
 }
 
+/* ---- what a page fault takes away (SDM vol. 3, 4.10.4.1) ---- */
+
+/* Reads and writes two words of the stack, by code in two pieces of 256 bytes: each has a stack entry of its own. */
+USER_CODE(u_two_sides,
+	  "test %edi, %edi; jnz 2f; jmp 1f; .balign 256, 0x90; 1: mov (%rsp), %rcx; mov 8(%rsp), %rdx;"
+	  "int3; .balign 256, 0x90; 2: mov %rax, (%rsp); mov %rbx, 8(%rsp); int3");
+
+static struct regs two_sides(u64 sp, bool write, u64 v)
+{
+	struct regs r = user_regs(u_two_sides);
+
+	r.gpr[RSP] = sp;
+	r.gpr[RDI] = write;
+	r.gpr[RAX] = v;
+	r.gpr[RBX] = v + 1;
+	run_frame(&r);
+	return trap;
+}
+
+static bool stack_holds(u64 sp, u64 v)
+{
+	struct regs r = two_sides(sp, false, 0);
+
+	return r.vec == 3 && r.gpr[RCX] == v && r.gpr[RDX] == v + 1;
+}
+
+/*
+ * A write to a page that is read-only faults; the kernel maps a copy that is
+ * writable, without INVLPG. Nobody may see the old page any more.
+ */
+static void copy_on_write(u64 va)
+{
+	u64 x = alloc_page(), y = alloc_page(), other = alloc_page(), sp = va + 0x800;
+	u64 *pte = map_page(va, x, PTE_P | PTE_U), *evict;
+	volatile u64 *px = phys(x + 0x800), *py = phys(y + 0x800), *through = (volatile u64 *)sp;
+
+	px[0] = 10;
+	px[1] = 11;
+	ok(stack_holds(sp, 10) && *through == 10, "copy on write: the old page, at %x", va);
+	two_sides(sp, true, 20);
+	expect_pf("... a write to it", 7, sp);
+	*pte = y | PTE_P | PTE_W | PTE_U;
+	ok(*through == 0, "... the kernel sees the new one");
+	two_sides(sp, true, 20);
+	ok(py[0] == 20 && px[0] == 10, "... it is written");
+	ok(stack_holds(sp, 20), "... the user sees it");
+
+	/* The same by accesses of another kind. */
+	*pte = x | PTE_P | PTE_U;
+	invlpg(va);
+	map_page(va + 0x100000, other, PTE_P | PTE_U | PTE_W);
+	copy_word(sp, va + 0x100000);
+	copy_word(va + 0x100000, sp);
+	expect_pf("copy on write by single accesses", 7, sp);
+	*pte = y | PTE_P | PTE_W | PTE_U;
+	copy_word(va + 0x100000, sp);
+	py[0] = 30;
+	copy_word(sp, va + 0x100000);
+	ok(trap.vec == 3 && *(volatile u64 *)phys(other) == 30, "... the user sees the new page");
+
+	/* Taken away without INVLPG; and when another page is in its place in the TLB. */
+	for (unsigned n = 0; n < 2; n++) {
+		*pte = x | PTE_P | PTE_U;
+		invlpg(va);
+		ok(stack_holds(sp, 10), "a page that can be read");
+		if (n) {
+			evict = map_page(va + (1ull << 32), other, PTE_P | PTE_U);
+			copy_word(va + (1ull << 32), va + 0x100000);
+			*evict = 0;
+			invlpg(va + (1ull << 32));
+			*pte = 0;
+		}
+		*pte = 0;
+		two_sides(sp, true, 40);
+		ok(trap.vec == 14 && trap.cr2 == sp, "... is gone when it is written");
+		*pte = y | PTE_P | PTE_W | PTE_U;
+		two_sides(sp, true, 40 + n);
+		ok(stack_holds(sp, 40 + n), "... and another one is there");
+	}
+
+	/* Code. */
+	return_code(x, 1);
+	return_code(y, 2);
+	*pte = x | PTE_P | PTE_U;
+	invlpg(va);
+	ok(call_user(va) == 1 && call_user(va) == 1, "code that can only be read");
+	two_sides(sp, true, 50);
+	expect_pf("... is written", 7, sp);
+	*pte = y | PTE_P | PTE_W | PTE_U;
+	ok(call_user(va) == 2, "... and its copy runs: %d", trap.gpr[RAX]);
+}
+
 /* ---- REP MOVS and REP STOS ---- */
 
 USER_CODE(u_stos, "rep stosq; int3");
@@ -553,5 +645,7 @@ void test_main(void)
 	shadows();
 	user_stack();
 	slots();
+	copy_on_write(VA + 0x1000000);
+	copy_on_write(VA + (8ull << 30)); /* entry 0 of the TLB */
 	strings();
 }

@@ -391,6 +391,15 @@ static void large_pages(void)
 	invlpg(va + 0x7000);
 	user(u_read, va + 0x12345c);
 	ok(trap.gpr[RAX] == 0, "INVLPG anywhere in a 2M page flushes all of it");
+	*e = big | PTE_P | PTE_U | PTE_PS;
+	flush_tlb();
+	*(u32 *)phys(big + (2 << 20) + 0x12345c) = 0x5678;
+	user(u_read, va + 0x12345c);
+	user(u_write, va);
+	expect_pf("2M page: copy on write", 7, va);
+	*e = (big + (2 << 20)) | PTE_P | PTE_W | PTE_U | PTE_PS;
+	user(u_read, va + 0x12345c);
+	ok(trap.gpr[RAX] == 0x5678, "... all of it is new after the fault");
 	*e = big | PTE_P | PTE_W | PTE_U | PTE_PS | 1 << 13;
 	flush_tlb();
 	user(u_read, va);

@@ -99,7 +99,7 @@ void mmu_set_stack(struct soft_vcpu *v, unsigned entry, uint64_t lin)
 	};
 }
 
-/* Whenever the TLB loses something, be it by a flush, by INVLPG or by a page's becoming code. */
+/* Whenever the user's TLB loses something: to a flush, INVLPG, a page fault, another page, or when a page becomes code. */
 static void forget_stack(struct soft_vcpu *v)
 {
 	for (unsigned i = 0; i < STACK_ENTRIES; i++)
@@ -223,15 +223,15 @@ static unsigned bloom_bit(uint64_t lin)
 	return (uint32_t)((lin >> PAGE_SHIFT) * 0x9e3779b1u) >> (32 - CODE_BLOOM_BITS);
 }
 
-void mmu_invlpg(struct soft_cpu *c, uint64_t lin)
+/* All that is remembered of the page at @lin, or of the large page that it may lie in. */
+static void drop_page(struct soft_vcpu *v, uint64_t lin)
 {
-	struct soft_vcpu *v = to_vcpu(c);
+	struct soft_cpu *c = &v->c;
 	uint32_t index = (uint32_t)lin >> PAGE_SHIFT;
 	uint32_t region = index >> 9;
 	unsigned half = lin >> 63, bit = bloom_bit(lin);
 	bool large = v->large_bitmap[half][region / 64] >> (region % 64) & 1;
 
-	v->stats.invlpg++;
 	forget_stack(v);
 	if (v->huge_count && in_huge_page(v, lin)) {
 		mmu_flush_all(c);
@@ -262,6 +262,41 @@ void mmu_invlpg(struct soft_cpu *c, uint64_t lin)
 	for (unsigned i = 0; i < VIEW_COUNT; i++)
 		jc_flush(v, (enum tlb_view)i);
 	block_unlink_cross(c->engine);
+}
+
+void mmu_invlpg(struct soft_cpu *c, uint64_t lin)
+{
+	to_vcpu(c)->stats.invlpg++;
+	drop_page(to_vcpu(c), lin);
+}
+
+/*
+ * Is anything remembered of the page at @lin? The tables are sparse: what no
+ * entry has ever touched is not looked at. (Global entries touch nothing, see
+ * fill(), so where there may be some, it is.)
+ */
+static bool page_cached(const struct soft_vcpu *v, uint64_t lin)
+{
+	uint32_t index = (uint32_t)lin >> PAGE_SHIFT;
+	const struct itlb_entry *code = &v->itlb[index % ITLB_SIZE];
+	bool global = lin >> 63 || v->low_global;
+
+	for (unsigned view = 0; view < VIEW_COUNT; view++)
+		if ((global || v->tlb_touched[view][index >> 15] >> (index >> 9) % 64 & 1) &&
+		    v->tlb[view].tag_r[index] == (lin & PAGE_MASK))
+			return true;
+	return code->tag == (lin & PAGE_MASK) && code->generation == v->itlb_generation;
+}
+
+/*
+ * A page fault takes the page's translations with it (SDM vol. 3, 4.10.4.1), so
+ * that a kernel which grants what was refused, be it by another page, needs no
+ * INVLPG. Of a page that was not present there is nothing, nearly always.
+ */
+static void fault_drops_page(struct soft_vcpu *v, uint64_t lin, uint32_t error)
+{
+	if ((error & PFERR_P) || page_cached(v, lin))
+		drop_page(v, lin);
 }
 
 /* ---- RAM ---- */
@@ -298,6 +333,7 @@ static int page_fault(struct soft_cpu *c, uint64_t lin, uint32_t error, unsigned
 	if ((how & MEM_EXEC) && ((c->s.efer & EFER_NXE) || (c->s.cr4 & CR4_SMEP)))
 		error |= PFERR_I;
 	c->fault = (struct soft_fault){ .vector = VEC_PF, .has_error = true, .error = error, .cr2 = lin };
+	fault_drops_page(to_vcpu(c), lin, error);
 	return -1;
 }
 
@@ -580,17 +616,22 @@ static void fill(struct soft_vcpu *v, uint64_t lin, const struct walk *w, unsign
 {
 	struct tlb_view_table *t = &v->tlb[view];
 	uint32_t index = (uint32_t)lin >> PAGE_SHIFT;
-	uint64_t tag = lin & PAGE_MASK;
+	uint64_t tag = lin & PAGE_MASK, host = page_host(v->c.engine, page);
+	bool write = w->writable && w->dirty && !code;
 
 	if (!w->global)
 		touch(v, view, index);
 	else if (!(lin >> 63))
 		v->low_global = true;
+	/* Stack entries and slots are copies of what is here. */
+	if (view == VIEW_USER && t->tag_r[index] != (index ? 0 : TLB_NONE) &&
+	    (t->tag_r[index] != tag || t->host[index] != host || (t->tag_w[index] == tag && !write)))
+		forget_stack(v);
 	if (t->tag_r[index] != tag)
 		log_add(w->global ? &v->log_global : &v->log_local, view, index);
-	t->host[index] = page_host(v->c.engine, page);
+	t->host[index] = host;
 	t->tag_r[index] = tag;
-	if (w->writable && w->dirty && !code) {
+	if (write) {
 		t->tag_w[index] = tag;
 		note_writer(v, page, view, index);
 	} else {
