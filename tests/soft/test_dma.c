@@ -135,6 +135,25 @@ __asm__(".section .rodata\n"
 	"	loop	1b\n"
 	"	out	%al, $0x52\n"
 	"guest_own_end:\n"
+	/* Hears by polling of what a device has written behind SERIALIZE. */
+	"guest_serialize:\n"
+	"	xor	%ecx, %ecx\n"
+	"1:	.rept	8\n"
+	"	pause\n"
+	"	.endr\n"
+	"	mov	0x8000, %eax\n"
+	"	cmp	%eax, %ecx\n"
+	"	je	1b\n"
+	"	.byte	0x0f, 0x01, 0xe8\n"
+	"guest_serialize_1:\n"
+	"	mov	$0, %edx\n"
+	"	mov	%edx, 0x800c\n"
+	"	mov	%eax, %ecx\n"
+	"	mov	%ecx, 0x8008\n"
+	"	cmp	$-1, %eax\n"
+	"	jne	1b\n"
+	"	out	%al, $0x52\n"
+	"guest_serialize_end:\n"
 	".code64\n"
 	".text\n");
 /* clang-format on */
@@ -144,6 +163,7 @@ extern const uint8_t guest_bell[], guest_bell_1[], guest_bell_2[], guest_bell_en
 extern const uint8_t guest_shadow[], guest_shadow_1[], guest_shadow_irq[], guest_shadow_end[];
 extern const uint8_t guest_status[], guest_status_1[], guest_status_end[];
 extern const uint8_t guest_own[], guest_own_end[];
+extern const uint8_t guest_serialize[], guest_serialize_1[], guest_serialize_end[];
 
 #define GDT_DEVICE 0xd0001000u
 #define IDT        0x9000u
@@ -539,13 +559,46 @@ static void test_hot(void **state)
 	free(t);
 }
 
+/*
+ * The guest finds the news in RAM, in a block that has polled before they came, and
+ * executes SERIALIZE. Only every other round changes code: the others link what was translated anew.
+ */
+static void test_serialize(void **state)
+{
+	struct test *t = calloc(1, sizeof(*t));
+	pthread_t thread;
+	uint32_t value = 0;
+
+	t->seed = 5;
+	assert_int_equal(guest_memory_create(&t->mem, RAM_SIZE), 0);
+	start(t, guest_serialize, guest_serialize_end);
+	assert_int_equal(pthread_create(&thread, NULL, run, t), 0);
+	for (uint32_t round = 1; round <= 8000; round++) {
+		for (volatile uint32_t i = rnd(t, 500); i; i--)
+			;
+		if (round % 2)
+			dma_immediate(t, CODE + (uint32_t)(guest_serialize_1 - guest_serialize),
+				      value = round);
+		__atomic_store_n(word(t, MAILBOX), round, __ATOMIC_RELEASE);
+		wait_for(t, round);
+		if (*word(t, MAILBOX + 12) != value)
+			t->wrong++;
+	}
+	__atomic_store_n(word(t, MAILBOX), ~0u, __ATOMIC_RELEASE);
+	pthread_join(thread, NULL);
+	end(t);
+	assert_int_equal(t->wrong, 0);
+	guest_memory_destroy(&t->mem);
+	free(t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_doorbell), cmocka_unit_test(test_shadow),
 		cmocka_unit_test(test_status),   cmocka_unit_test(test_other_thread),
 		cmocka_unit_test(test_overflow), cmocka_unit_test(test_own),
-		cmocka_unit_test(test_hot),
+		cmocka_unit_test(test_hot),      cmocka_unit_test(test_serialize),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

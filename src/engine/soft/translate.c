@@ -302,7 +302,8 @@ static void compute_liveness(struct xlat *x)
 	for (unsigned i = x->n; i-- > 0;) {
 		struct insn *in = &t->insns[i];
 
-		if (in->class >= CLASS_STRING)
+		/* SERIALIZE: what follows may be what a device has written, so it is looked up behind a poll. */
+		if (in->class >= CLASS_STRING || in->zi.mnemonic == ZYDIS_MNEMONIC_SERIALIZE)
 			x->forward = false;
 		in->live_out = live;
 		if (in->class == CLASS_JCC || in->class == CLASS_LOOP) {
