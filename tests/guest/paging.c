@@ -345,6 +345,17 @@ static void remapping(void)
 	invlpg(va);
 	user(u_read, va);
 	ok(trap.gpr[RAX] == 0xaaaa, "INVLPG of a global page");
+	/* filled anew, by a write, as a page that is not global */
+	*e = pa | PTE_P | PTE_U | PTE_W | PTE_G;
+	invlpg(va);
+	user(u_read, va);
+	*e = pa | PTE_P | PTE_U | PTE_W;
+	user(u_write, va);
+	*e = pb | PTE_P | PTE_U | PTE_W;
+	flush_tlb();
+	user(u_read, va);
+	ok(trap.gpr[RAX] == 0xbbbb, "a global page that has become local");
+	*(u32 *)phys(pa) = 0xaaaa;
 	/* from not present to present no flush is needed */
 	*e = 0;
 	invlpg(va);

@@ -77,7 +77,7 @@ static void tlb_clear(struct soft_vcpu *v)
 	v->log_global.overflow = v->log_local.overflow = false;
 	for (unsigned view = 0; view < VIEW_COUNT; view++)
 		for (unsigned i = 0; i < TLB_SIZE / 512 / 64; i++)
-			v->tlb_touched[view][i] = 0;
+			v->tlb_touched[view][i] = v->tlb_global[view][i] = 0;
 	v->tlb_touched_count = 0;
 }
 
@@ -270,19 +270,24 @@ void mmu_invlpg(struct soft_cpu *c, uint64_t lin)
 	drop_page(to_vcpu(c), lin);
 }
 
+/* Has the 4 KiB piece of the table that @index lies in got global entries? */
+static bool globals_near(const struct soft_vcpu *v, unsigned view, uint32_t index)
+{
+	return v->tlb_global[view][index >> 15] >> (index >> 9) % 64 & 1;
+}
+
 /*
  * Is anything remembered of the page at @lin? The tables are sparse: what no
- * entry has ever touched is not looked at. (Global entries touch nothing, see
- * fill(), so where there may be some, it is.)
+ * entry has ever touched is not looked at.
  */
 static bool page_cached(const struct soft_vcpu *v, uint64_t lin)
 {
 	uint32_t index = (uint32_t)lin >> PAGE_SHIFT;
 	const struct itlb_entry *code = &v->itlb[index % ITLB_SIZE];
-	bool global = lin >> 63 || v->low_global;
 
 	for (unsigned view = 0; view < VIEW_COUNT; view++)
-		if ((global || v->tlb_touched[view][index >> 15] >> (index >> 9) % 64 & 1) &&
+		if ((globals_near(v, view, index) ||
+		     v->tlb_touched[view][index >> 15] >> (index >> 9) % 64 & 1) &&
 		    v->tlb[view].tag_r[index] == (lin & PAGE_MASK))
 			return true;
 	return code->tag == (lin & PAGE_MASK) && code->generation == v->itlb_generation;
@@ -621,13 +626,16 @@ static void fill(struct soft_vcpu *v, uint64_t lin, const struct walk *w, unsign
 
 	if (!w->global)
 		touch(v, view, index);
-	else if (!(lin >> 63))
+	else
+		v->tlb_global[view][index >> 15] |= 1ull << (index >> 9) % 64;
+	if (w->global && !(lin >> 63))
 		v->low_global = true;
 	/* Stack entries and slots are copies of what is here. */
 	if (view == VIEW_USER && t->tag_r[index] != (index ? 0 : TLB_NONE) &&
 	    (t->tag_r[index] != tag || t->host[index] != host || (t->tag_w[index] == tag && !write)))
 		forget_stack(v);
-	if (t->tag_r[index] != tag)
+	/* What was global may have become local: MOV to CR3 must know it. */
+	if (t->tag_r[index] != tag || (!w->global && globals_near(v, view, index)))
 		log_add(w->global ? &v->log_global : &v->log_local, view, index);
 	t->host[index] = host;
 	t->tag_r[index] = tag;

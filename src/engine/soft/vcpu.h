@@ -222,6 +222,7 @@ struct soft_vcpu {
 	 */
 	uint64_t tlb_touched[VIEW_COUNT][TLB_SIZE / 512 / 64];
 	unsigned tlb_touched_count;
+	uint64_t tlb_global[VIEW_COUNT][TLB_SIZE / 512 / 64]; /* ... that have, or had, global entries */
 	/* Pages (hashed) that jump caches or cross-page links may lead to; [1]: of the upper half of the address space. */
 	uint64_t code_bloom[2][CODE_BLOOM / 64];
 	/* Pages of 4 MiB or 1 GiB in use, by linear address >> 30; more than HUGE_PAGES: not all are here */
