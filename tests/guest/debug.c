@@ -136,6 +136,34 @@ static void breakpoints(void)
 	run_frame(&r);
 	ok(trap.vec == 1 && trap.rip == (uintptr_t)u_bp + 7 && (read_dr6() & 15) == 8,
 	   "breakpoint at a branch target, DR3");
+	/* RF stays until a REP is done. */
+	write_dr0((uintptr_t)u_watch_rep);
+	write_dr7(0x401);
+	r = user_regs(u_watch_rep);
+	r.gpr[RDI] = (uintptr_t)&watched[0];
+	r.gpr[RCX] = 5;
+	run_frame(&r);
+	ok(trap.vec == 1 && trap.gpr[RCX] == 5, "breakpoint at REP STOSB");
+	r = trap;
+	r.rflags |= RF;
+	run_frame(&r);
+	tcg_is_wrong();
+	ok(trap.vec == 3 && trap.gpr[RCX] == 0, "RF lets all of it pass: %d left", trap.gpr[RCX]);
+	ok(!(trap.rflags & RF), "RF is gone behind it");
+	r = user_regs(u_watch_rep);
+	r.gpr[RDI] = (uintptr_t)&watched[0];
+	r.gpr[RCX] = 0;
+	r.rflags |= RF;
+	run_frame(&r);
+	ok(trap.vec == 3 && !(trap.rflags & RF), "... also when there is nothing to do");
+	r = user_regs(u_watch_rep);
+	r.gpr[RDI] = (uintptr_t)&watched[0];
+	r.gpr[RCX] = 3;
+	r.rflags |= RF | TF;
+	run_frame(&r);
+	tcg_is_wrong();
+	ok(trap.vec == 1 && trap.gpr[RCX] == 2 && !(trap.rflags & RF),
+	   "a step between two elements shows no RF");
 	write_dr7(0x400);
 
 	r = user_regs(u_watch);

@@ -768,6 +768,11 @@ static bool opens_shadow(const struct soft_cpu *c, const struct sysop *op, bool 
 	}
 }
 
+static bool repeats(const struct sysop *op)
+{
+	return op->rep && (op->id == SYSOP_STRING || op->id == SYSOP_INS || op->id == SYSOP_OUTS);
+}
+
 static enum after run_sysop(struct soft_vcpu *v, const struct block *b, const struct desc *d, uint64_t *pc)
 {
 	struct soft_cpu *c = &v->c;
@@ -810,7 +815,7 @@ static enum after run_sysop(struct soft_vcpu *v, const struct block *b, const st
 		deliver_fault(v);
 		v->faulted = true;
 		break;
-	case NEXT_DISPATCH: break;
+	case NEXT_DISPATCH: v->unfinished = repeats(op) && c->s.rip != c->next_rip; break;
 	}
 	return DISPATCH;
 }
@@ -936,6 +941,12 @@ static enum after handle(struct soft_vcpu *v, const struct desc *d, uint64_t *pc
 	return STOP;
 }
 
+/* Is there a debug trap behind the instruction that has been stepped over? */
+static bool traps(const struct soft_vcpu *v)
+{
+	return (v->watch_hit || v->step_tf) && !v->no_step;
+}
+
 /* A single-stepped instruction is complete: are there debug traps? */
 static void after_step(struct soft_vcpu *v)
 {
@@ -992,7 +1003,7 @@ enum vcpu_exit soft_run(struct soft_vcpu *v)
 			break;
 		if (!pc)
 			continue;
-		v->faulted = v->no_step = false;
+		v->faulted = v->no_step = v->unfinished = false;
 		v->step_tf = c->mode & MODE_TF;
 		v->step_rf = c->sysflags & FLAG_RF;
 		do {
@@ -1003,10 +1014,13 @@ enum vcpu_exit soft_run(struct soft_vcpu *v)
 			break;
 		end_shadow_step(v);
 		if (v->stepping) {
-			after_step(v);
-			/* Not the RF that this very instruction, an IRET, has set. */
-			if (!v->faulted && v->step_rf)
+			/*
+			 * Not the RF that this very instruction, an IRET, has set; and that of a REP
+			 * stays for all its elements (SDM vol. 3, 17.3.1.1). A trap shows none.
+			 */
+			if (!v->faulted && v->step_rf && (!v->unfinished || traps(v)))
 				c->sysflags &= ~FLAG_RF;
+			after_step(v);
 		}
 	}
 	fpu_park(c);

@@ -201,6 +201,7 @@ struct soft_vcpu {
 	bool step_rf;                /* so was RF */
 	bool no_step;                /* ... its instruction is one that has no trap behind it */
 	bool faulted;                /* it ended in a fault */
+	bool unfinished;             /* it is a REP that has more to do */
 	bool shadow_step;            /* one instruction in an interrupt shadow */
 	uint32_t shadow_exit_request;
 	bool ungrouped;               /* the next block is to be one without groups */
