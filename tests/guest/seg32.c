@@ -19,6 +19,12 @@ USER_CODE32(u_read_cs, "mov %cs:(%edi), %eax; int3");
 USER_CODE32(u_write_cs, "mov %eax, %cs:(%edi); int3");
 USER_CODE32(u_movs_es, "mov %edx, %es; movsl; int3");
 USER_CODE32(u_load_ss, "mov %esi, %ss; push %eax; int3");
+USER_CODE32(
+	u_call_ss,
+	"mov %edx, %ds; mov %esi, %ss; mov $3, %ecx; 1: call *(%edi); mov %eax, %ebx; call *4(%edi); loop 1b; int3");
+USER_CODE32(u_call_esp, "mov %esi, %ss; nop; call *%esp");
+USER_CODE32(u_one, "mov $1, %eax; ret");
+USER_CODE32(u_two, "mov $2, %eax; ret");
 USER_CODE32(u_esp, "mov %esp, %ebx; push $0x1234; pop %ecx; pushw $5; pop %dx; mov %esp, %esi; int3");
 USER_CODE32(u_incdec, "inc %eax; inc %ecx; dec %edx; .byte 0x66; dec %ebx; inc %esp; dec %esp; int3");
 USER_CODE32(u_pusha,
@@ -146,6 +152,22 @@ static void limits(void)
 		ok(trap.vec == 3 && trap.ss == SEL(0) && trap.gpr[RSP] == 0xffc &&
 			   area[1023] == (u32)r.gpr[RAX],
 		   "push just below the limit");
+		area[6] = (u32)(uintptr_t)u_one;
+		area[7] = (u32)(uintptr_t)u_two;
+		r = user32_regs(u_call_ss);
+		r.gpr[RSI] = SEL(0);
+		r.gpr[RDI] = base + 24;
+		r.gpr[RDX] = UDS;
+		r.gpr[RSP] = 0x800;
+		run_frame(&r);
+		ok(trap.vec == 3 && trap.gpr[RBX] == 1 && trap.gpr[RAX] == 2 && trap.gpr[RSP] == 0x800,
+		   "calls by memory, on a stack with a limit");
+		if (trap.vec != 3)
+			show_trap();
+		r.rip = (uintptr_t)u_call_esp;
+		run_frame(&r);
+		ok(trap.vec == 14 && trap.rip == 0x800 && trap.gpr[RSP] == 0x7fc, "call to ESP");
+		r = user32_regs(u_load_ss);
 		r.gpr[RSI] = 0;
 		run_frame(&r);
 		expect_trap("null SS in 32-bit code", 13, 0);

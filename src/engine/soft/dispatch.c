@@ -903,7 +903,7 @@ static enum after handle(struct soft_vcpu *v, const struct desc *d, uint64_t *pc
 	case DESC_ACCESS: v->x9 = addend_of(v, b, d); return access_slow(v, b, d, pc);
 	case DESC_STORED: v->x9 = addend_of(v, b, d); return access_stored(v, b, d, pc);
 	case DESC_GROUP: v->x9 = addend_of(v, b, d); return group_slow(v, b, d, pc);
-	case DESC_SEGMENT: return check_segment(v, b, d, pc);
+	case DESC_SEGMENT: v->x9 = addend_of(v, b, d); return check_segment(v, b, d, pc);
 	case DESC_SYSOP:
 	case DESC_STRING: return run_sysop(v, b, d, pc);
 	case DESC_STALE:
