@@ -522,6 +522,7 @@ static void copy_on_write(u64 va)
 	two_sides(sp, true, 20);
 	expect_pf("... a write to it", 7, sp);
 	*pte = y | PTE_P | PTE_W | PTE_U;
+	tcg_is_wrong();
 	ok(*through == 0, "... the kernel sees the new one");
 	two_sides(sp, true, 20);
 	ok(py[0] == 20 && px[0] == 10, "... it is written");
@@ -569,7 +570,89 @@ static void copy_on_write(u64 va)
 	two_sides(sp, true, 50);
 	expect_pf("... is written", 7, sp);
 	*pte = y | PTE_P | PTE_W | PTE_U;
+	tcg_is_wrong();
 	ok(call_user(va) == 2, "... and its copy runs: %d", trap.gpr[RAX]);
+}
+
+/* ---- the stack, and what empties a TLB ---- */
+
+KERNEL_CODE(k_invpcid, "invpcid (%rdi), %rax; int3");
+
+static bool invpcid(u64 type, u64 pcid, u64 va)
+{
+	const u64 desc[2] = { pcid, va };
+	struct regs r = kernel_regs(k_invpcid);
+
+	r.gpr[RDI] = (uintptr_t)desc;
+	r.gpr[RAX] = type;
+	run_frame(&r);
+	return trap.vec == 3;
+}
+
+static void stack_flushes(void)
+{
+	const u64 va = VA + 0x1400000, sp = va + 0x800, rw = PTE_P | PTE_W | PTE_U, keep = 1ull << 63,
+		  cr3 = read_cr3() & ~0xfffull;
+	u64 pa[2] = { alloc_page(), alloc_page() }, big = alloc_aligned(4 << 20);
+	u64 *pte = map_page(va, pa[0], rw);
+	bool good = true;
+
+	for (unsigned i = 0; i < 2; i++) {
+		((volatile u64 *)phys(pa[i]))[0x100] = 10 + i * 10;
+		((volatile u64 *)phys(pa[i]))[0x101] = 11 + i * 10;
+		((volatile u64 *)phys(big + (i << 21)))[0x100] = 10 + i * 10;
+		((volatile u64 *)phys(big + (i << 21)))[0x101] = 11 + i * 10;
+	}
+	if (has1c(17)) {
+		write_cr4(read_cr4() | CR4_PCIDE);
+		for (unsigned round = 0; round < 20; round++) {
+			retarget(pte, pa[round & 1]);
+			write_cr3(cr3 | (1 + (round & 1)) | (round < 2 ? 0 : keep));
+			good &= stack_holds(sp, 10 + (round & 1) * 10);
+		}
+		ok(good, "stacks of two PCIDs that are kept");
+		for (unsigned type = 0; has7b(10) && type < 3; type++) {
+			write_cr3(cr3 | 1);
+			retarget(pte, pa[0]);
+			invlpg(va);
+			good = stack_holds(sp, 10);
+			retarget(pte, pa[1]);
+			good &= invpcid(type, type == 2 ? 0 : 1, type ? 0 : va);
+			ok(good && stack_holds(sp, 20), "stack behind INVPCID type %d", (u64)type);
+		}
+		write_cr3(cr3);
+		write_cr4(read_cr4() & ~CR4_PCIDE);
+	}
+
+	*pte = pa[0] | rw | PTE_G;
+	flush_tlb();
+	good = stack_holds(sp, 10);
+	retarget(pte, pa[1]);
+	write_cr4(read_cr4() ^ CR4_PGE);
+	write_cr4(read_cr4() ^ CR4_PGE);
+	ok(good && stack_holds(sp, 20), "stack in a global page, CR4.PGE toggled");
+	retarget(pte, pa[0]);
+	invlpg(va);
+	ok(stack_holds(sp, 10), "... and behind INVLPG");
+	*pte = pa[0] | rw;
+	invlpg(va);
+
+	map_page(va + 0x200000, 0, 0);
+	pte = pte_of(va + 0x200000, 1);
+	*pte = big | rw | PTE_PS;
+	flush_tlb();
+	good = stack_holds(va + 0x200800, 10);
+	*pte = (big + (2 << 20)) | rw | PTE_PS;
+	invlpg(va + 0x3f0000);
+	ok(good && stack_holds(va + 0x200800, 20), "stack in a 2M page, INVLPG elsewhere in it");
+
+	good = stack_holds(sp, 10);
+	write_dr0(sp + 8);
+	write_dr7(0x400 | 1 | 0xbu << 16); /* read or write, 8 bytes */
+	two_sides(sp, false, 0);
+	ok(good && trap.vec == 1 && trap.gpr[RDX] == 11, "watch armed on the stack's page");
+	write_dr7(0x400);
+	ok(stack_holds(sp, 10), "... and off");
 }
 
 /* ---- REP MOVS and REP STOS ---- */
@@ -647,5 +730,6 @@ void test_main(void)
 	slots();
 	copy_on_write(VA + 0x1000000);
 	copy_on_write(VA + (8ull << 30)); /* entry 0 of the TLB */
+	stack_flushes();
 	strings();
 }
