@@ -155,6 +155,20 @@ __asm__(".section .rodata\n"
 	"	out	%al, $0x52\n"
 	"guest_serialize_end:\n"
 	".code64\n"
+	/* Pushes on both sides of the edge of a page, of which the first reads a device. */
+	"guest_push:\n"
+	"	mov	$100, %ecx\n"
+	"	mov	$0xd0000018, %edi\n"
+	"1:	mov	$0x10008, %esp\n"
+	"	push	(%rdi)\n"
+	"	push	%rcx\n"
+	"	mov	$0x10008, %esp\n"
+	"	call	*(%rdi)\n"
+	"guest_push_to:\n"
+	"	push	%rcx\n"
+	"	loop	1b\n"
+	"	out	%al, $0x52\n"
+	"guest_push_end:\n"
 	".text\n");
 /* clang-format on */
 extern const uint8_t guest_poll[], guest_poll_end[];
@@ -164,6 +178,7 @@ extern const uint8_t guest_shadow[], guest_shadow_1[], guest_shadow_irq[], guest
 extern const uint8_t guest_status[], guest_status_1[], guest_status_end[];
 extern const uint8_t guest_own[], guest_own_end[];
 extern const uint8_t guest_serialize[], guest_serialize_1[], guest_serialize_end[];
+extern const uint8_t guest_push[], guest_push_to[], guest_push_end[];
 
 #define GDT_DEVICE 0xd0001000u
 #define IDT        0x9000u
@@ -203,6 +218,10 @@ static uint64_t mmio_read(void *o, unsigned cpu, uint64_t addr, unsigned size)
 
 		dma_immediate(t, CODE + (uint32_t)(guest_status_1 - guest_status), value * 5);
 		return value;
+	}
+	if (addr == DOORBELL + 24) {
+		t->round++;
+		return CODE + (uint64_t)(guest_push_to - guest_push);
 	}
 	if (addr == DOORBELL + 16) {
 		guest_wrote(&t->mem, guest_range(&t->mem, CODE, 4096), 4096);
@@ -522,6 +541,42 @@ static void test_own(void **state)
 	free(t);
 }
 
+/* 64-bit code, all identity: page tables at 1 MiB. */
+static void start_long(struct test *t, const uint8_t *code, const uint8_t *end)
+{
+	struct x86_state *s = aligned_alloc(64, (sizeof(*s) + 63) & ~63ul);
+	uint64_t *table = guest_range(&t->mem, 0x100000, 6 * 4096);
+
+	start(t, code, end);
+	table[0] = 0x101003;
+	for (unsigned i = 0; i < 4; i++)
+		table[512 + i] = 0x102003 + i * 4096ull;
+	for (unsigned i = 0; i < 4 * 512; i++)
+		table[1024 + i] = (uint64_t)i << 21 | 0x83;
+	t->engine->vcpu_get_state(t->vcpu, s);
+	s->cr3 = 0x100000;
+	s->cr4 = CR4_PAE;
+	s->cr0 |= CR0_PG;
+	s->efer = EFER_LME | EFER_LMA;
+	s->seg[SEG_CS].attr = 0xa09b;
+	t->engine->vcpu_set_state(t->vcpu, s);
+	free(s);
+}
+
+/* A device's register is read once, also where the stack's other page makes a check for several pushes fail. */
+static void test_push(void **state)
+{
+	struct test *t = calloc(1, sizeof(*t));
+
+	assert_int_equal(guest_memory_create(&t->mem, RAM_SIZE), 0);
+	start_long(t, guest_push, guest_push_end);
+	run(t);
+	assert_int_equal(t->round, 200);
+	end(t);
+	guest_memory_destroy(&t->mem);
+	free(t);
+}
+
 /* Making a place hot is no write to code; and it is forgotten when all code has been. */
 static void test_hot(void **state)
 {
@@ -599,6 +654,7 @@ int main(void)
 		cmocka_unit_test(test_status),   cmocka_unit_test(test_other_thread),
 		cmocka_unit_test(test_overflow), cmocka_unit_test(test_own),
 		cmocka_unit_test(test_hot),      cmocka_unit_test(test_serialize),
+		cmocka_unit_test(test_push),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
