@@ -99,8 +99,93 @@ static void call_beyond(void)
 	}
 }
 
+/* Not canonical, and what an empty entry of a cache may look like. */
+#define BAD  0x8000000000000000ull
+#define GOOD (VA + 0x600000)
+#define GIB4 (1ull << 32)
+
+USER_CODE(u_adc, "stc; adc (%rsi), %rax; int3");
+USER_CODE(u_cmp_adc, "cmp $1, %rcx; mov (%rsi), %rdx; adc $0, %rax; int3");
+USER_CODE(u_jmp, "jmp *8(%rsi,%rcx); int3");
+USER_CODE(u_call, "call *8(%rsi,%rcx); int3");
+USER_CODE(u_rmw, "lock addl $1, 4(%rsi,%rcx); int3");
+USER_CODE(u_held, "mov $5, %r9d; add $7, %r9b; lea 3(%r9), %r10; mov %r10, %r11; bswap %r11;"
+		  "mov (%rsi,%rcx), %r9; int3");
+USER_CODE(u_fld, "fldt (%rsi,%rcx); int3");
+USER_CODE(u_rbp, "mov (%rbp), %rax; int3");
+USER_CODE(u_push, "push (%rsi,%rcx); int3");
+USER_CODE(u_pop, "pop (%rsi,%rcx); int3");
+USER_CODE(u_leave, "leave; ret");
+USER_CODE(u_xchg, "mov $3, %r10; xchg %r10, (%rsi,%rcx); int3");
+USER_CODE(u_fs, "mov %fs:(%rsi), %rax; int3");
+
+/* Runs @code with RSI and RCX; the rest is the same each time. */
+static void go(const char *code, u64 rsi, u64 rcx)
+{
+	struct regs r = user_regs(code);
+
+	r.gpr[RSI] = rsi;
+	r.gpr[RCX] = rcx;
+	r.gpr[RAX] = 0x100;
+	r.gpr[RBP] = BAD + 8;
+	run_frame(&r);
+}
+
+/* #GP or #SS at @off of @code, and RSP and RAX are what they were. */
+static void faults(const char *name, const char *code, u64 off, u64 rsi, u64 rcx, unsigned vec)
+{
+	go(code, rsi, rcx);
+	ok(trap.vec == vec && trap.err == 0 && trap.rip == (u64)code + off &&
+		   trap.gpr[RSP] == user_regs(code).gpr[RSP] && trap.gpr[RAX] == 0x100,
+	   "%s: exception %d at %x", name, trap.vec, trap.rip - (u64)code);
+}
+
+/* Every kind of access to what is not canonical, before and after the same code has reached a page. */
+static void not_canonical(void)
+{
+	faults("adc", u_adc, 1, BAD, 0, 13);
+	ok(trap.rflags & 1, "... CF is still set");
+	faults("load between CMP and ADC", u_cmp_adc, 4, BAD, 0, 13);
+	ok(trap.rflags & 1, "... CF is still set");
+	faults("jump through memory", u_jmp, 0, BAD, 0, 13);
+	faults("call through memory", u_call, 0, BAD, 0, 13);
+	faults("locked add", u_rmw, 0, BAD, 0, 13);
+	go(u_held, BAD, 0);
+	ok(trap.vec == 13 && trap.gpr[R9] == 12 && trap.gpr[R10] == 15 && trap.gpr[R11] == 15ull << 56,
+	   "R9 to R11 at a fault: %x %x %x", trap.gpr[R9], trap.gpr[R10], trap.gpr[R11]);
+	faults("fld", u_fld, 0, BAD, 0, 13);
+	faults("load off RBP", u_rbp, 0, BAD, 0, 12);
+	faults("push of memory", u_push, 0, BAD, 0, 13);
+	faults("pop to memory", u_pop, 0, BAD, 0, 13);
+	faults("leave", u_leave, 0, 0, 0, 12);
+	ok(trap.gpr[RBP] == BAD + 8, "... RBP stays");
+	faults("exchange at the end of a page", u_xchg, 7, BAD, 0xff8, 13);
+	faults("exchange across pages", u_xchg, 7, BAD, 0xff9, 13);
+	ok(trap.gpr[R10] == 3, "... R10 stays");
+	faults("load off FS", u_fs, 0, BAD + 0xff0, 0, 13);
+}
+
+static void addresses(void)
+{
+	user_page(GOOD);
+	user_page(GOOD + GIB4);
+	for (unsigned i = 0; i < 3; i++) {
+		not_canonical();
+		go(u_fs, GOOD, 0);
+		ok(trap.vec == 3, "load off FS that is there");
+		go(u_rmw, GOOD, 0);
+		ok(trap.vec == 3, "locked add that is there");
+		go(u_rmw, GOOD + GIB4, 0);
+		ok(trap.vec == 3, "... 4 GiB above");
+		go(u_rmw, GOOD + 2 * GIB4, 0);
+		expect_pf("... 8 GiB above, where nothing is", 6, GOOD + 2 * GIB4 + 4);
+		flush_tlb();
+	}
+}
+
 void test_main(void)
 {
 	call_beyond();
+	addresses();
 	budgets();
 }
