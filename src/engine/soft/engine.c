@@ -3,7 +3,7 @@
  * The soft engine as the machine sees it (engine.h): memory for the code
  * cache and the vCPU, state in and out, statistics. Ordinary C.
  *
- * Reading order for the engine: this file, vcpu.h, dispatch.c (the run loop),
+ * Reading order for the engine: this file, vcpu.h, dispatch.c (the run loop) and access.c,
  * translate.c and its family, mmu.c, block.c, then the system instructions.
  */
 #include <errno.h>
