@@ -218,6 +218,56 @@ static void straddling(void)
 	expect_trap("which is changed through another address", 3, 0);
 }
 
+/* Bytes that are no instruction are watched as well, not only the first, wherever they end. */
+static void undefined_becomes_defined(void)
+{
+	static const u16 offsets[] = { 0x20, 0x3f, 0xffe };
+	u64 p = alloc_page();
+	volatile u8 *a = phys(p);
+	struct regs r;
+
+	for (unsigned i = 0; i < sizeof(offsets) / sizeof(offsets[0]); i++) {
+		unsigned at = offsets[i];
+
+		r = kernel_regs(phys(p + at));
+		a[at] = 0x0f;
+		a[at + 1] = 0x04;
+		if (at != 0xffe)
+			a[at + 2] = 0xcc;
+		run_frame(&r);
+		expect_trap("undefined instruction", 6, 0);
+		a[at + 1] = 0x0b; /* UD2: still undefined */
+		run_frame(&r);
+		expect_trap("another undefined instruction", 6, 0);
+		a[at + 1] = 0x04;
+		run_frame(&r);
+		a[at] = 0x90;
+		a[at + 1] = 0xcc;
+		run_frame(&r);
+		expect_trap("its first byte replaced", 3, 0);
+		a[at] = 0x0f;
+		a[at + 1] = 0x04;
+		run_frame(&r);
+		expect_trap("undefined again", 6, 0);
+		if (at == 0xffe)
+			continue;
+		a[at + 1] = 0x31; /* RDTSC */
+		run_frame(&r);
+		expect_trap("its second byte makes RDTSC of it", 3, 0);
+	}
+	/* Sixteen bytes of one instruction, of which the last are in the next 64 bytes of the page. */
+	r = kernel_regs(phys(p + 0x3a));
+	for (unsigned i = 0; i < 15; i++)
+		a[0x3a + i] = 0x66;
+	a[0x3a + 15] = 0x90;
+	a[0x3a + 16] = 0xcc;
+	run_frame(&r);
+	expect_trap("an instruction of 16 bytes", 13, 0);
+	a[0x3a + 14] = 0x90;
+	run_frame(&r);
+	expect_trap("its fifteenth byte makes a NOP of it", 3, 0);
+}
+
 /* ---- modes ---- */
 
 static volatile unsigned nm;
@@ -720,6 +770,7 @@ void test_main(void)
 	remap_target(0xffffc00000100000, PTE_G);
 	huge_page();
 	straddling();
+	undefined_becomes_defined();
 	modes();
 	shadows();
 	user_stack();

@@ -150,8 +150,8 @@ static enum decode_result decode(const struct xlat *x, struct insn *in, unsigned
 											       : SYSOP_UD;
 	in->op_count = 0;
 	in->aux = 0;
-	/* Bytes of the second page have had a say: then the block depends on it. */
-	in->len = x->page2 && off + 15 > PAGE_SIZE ? (uint8_t)(PAGE_SIZE - off + 1) : 1;
+	/* Any of them may have had a say: the block depends on all, also on those of the second page. */
+	in->len = x->page2 && off + 15 > PAGE_SIZE ? (uint8_t)(PAGE_SIZE - off + 1) : (uint8_t)avail;
 	in->ends = true;
 	in->shadow = in->maybe = false;
 	in->reads = in->writes = FLAG_ARITH;
