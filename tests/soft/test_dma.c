@@ -478,6 +478,54 @@ static void test_overflow(void **state)
 	free(t);
 }
 
+/*
+ * A device that goes on writing while its bytes are decoded: LAHF, which wants
+ * the flags of the SUB before the jump, or a NOP. Whatever was seen in between,
+ * the code as it is in the end must get its flags.
+ */
+static void test_while_decoding(void **state)
+{
+	enum { ROUNDS = 4000, LAHF = 0x9f, NOP = 0x90, AT = 12, SERIAL = 17 };
+	/* mov $5, %eax; sub $6, %eax; jmp 1f; 1: lahf; test %eax, %eax; jmp 2f; 4 bytes; 2: ret */
+	static const uint8_t code[] = {
+		0xb8, 5, 0, 0, 0, 0x83, 0xe8, 6, 0xeb, 2, 0, 0, NOP, 0x85, 0xc0, 0xeb, 4, 0, 0, 0, 0, 0xc3,
+	};
+	struct test *t = calloc(1, sizeof(*t));
+	volatile uint8_t *f;
+	uint32_t round = 0;
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(guest_memory_create(&t->mem, RAM_SIZE), 0);
+	f = guest_range(&t->mem, FUNCTIONS, 64);
+	memcpy(guest_range(&t->mem, FUNCTIONS, 64), code, sizeof(code));
+	start(t, guest_poll, guest_poll_end);
+	assert_int_equal(pthread_create(&thread, NULL, run, t), 0);
+	for (uint32_t i = 0; i < ROUNDS; i++) {
+		/* Bytes that nobody runs, but nobody has decoded before either. */
+		memcpy(guest_range(&t->mem, FUNCTIONS + SERIAL, 4), &i, 4);
+		guest_wrote(&t->mem, guest_range(&t->mem, FUNCTIONS, 64), 64);
+		__atomic_store_n(word(t, MAILBOX), ++round, __ATOMIC_RELEASE);
+		while (__atomic_load_n(word(t, MAILBOX + 8), __ATOMIC_ACQUIRE) != round) {
+			f[AT] = LAHF;
+			f[AT] = NOP;
+		}
+		f[AT] = LAHF;
+		guest_wrote(&t->mem, guest_range(&t->mem, FUNCTIONS, 64), 64);
+		__atomic_store_n(word(t, MAILBOX), ++round, __ATOMIC_RELEASE);
+		wait_for(t, round);
+		/* SF, AF, PF, CF and the bit that is always set */
+		if (*word(t, MAILBOX + 12) != 0xffff97ff)
+			t->wrong++;
+	}
+	__atomic_store_n(word(t, MAILBOX), ~0u, __ATOMIC_RELEASE);
+	pthread_join(thread, NULL);
+	end(t);
+	assert_int_equal(t->wrong, 0);
+	guest_memory_destroy(&t->mem);
+	free(t);
+}
+
 /* In the middle of the guest's own access, on its own thread, to the code right behind. */
 static void test_doorbell(void **state)
 {
@@ -654,7 +702,7 @@ int main(void)
 		cmocka_unit_test(test_status),   cmocka_unit_test(test_other_thread),
 		cmocka_unit_test(test_overflow), cmocka_unit_test(test_own),
 		cmocka_unit_test(test_hot),      cmocka_unit_test(test_serialize),
-		cmocka_unit_test(test_push),
+		cmocka_unit_test(test_push),     cmocka_unit_test(test_while_decoding),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -159,6 +159,11 @@ static enum decode_result decode(const struct xlat *x, struct insn *in, unsigned
 	return DECODED;
 }
 
+static struct peek *peek_slot(const struct xlat *x, uint64_t bytes)
+{
+	return &x->t->peeks[((bytes ^ x->mode) * 0x9e3779b97f4a7c15ull >> 51) % PEEK_SIZE];
+}
+
 /* Decodes for the look-ahead; NULL when the bytes reach beyond the page. */
 static const struct peek *peek(struct xlat *x, unsigned off)
 {
@@ -167,11 +172,14 @@ static const struct peek *peek(struct xlat *x, unsigned off)
 	uint64_t bytes;
 
 	memcpy(&bytes, x->page + off, 8);
-	p = &x->t->peeks[((bytes ^ x->mode) * 0x9e3779b97f4a7c15ull >> 51) % PEEK_SIZE];
+	p = peek_slot(x, bytes);
 	if (p->len && p->bytes == bytes && p->mode == x->mode)
 		return p;
 	if (decode(x, in, off) != DECODED)
 		return NULL;
+	/* A device may have changed them since: the entry is for those that have been decoded. */
+	memcpy(&bytes, in->bytes, 8);
+	p = peek_slot(x, bytes);
 	*p = (struct peek){
 		.bytes = bytes,
 		.mode = x->mode,
