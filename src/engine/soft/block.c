@@ -68,15 +68,16 @@ static void hash_remove(struct soft_engine *e, const struct block *b)
 {
 	uint64_t key = hash_key(b->phys, b->mode);
 	uint32_t *slot = hash_bucket(e, key), mine = hash_tag(key) | meta_off(e, b) >> 3;
-	unsigned at = HASH_BUCKET, n;
+	unsigned at = 0;
 
-	for (n = 0; n < HASH_BUCKET && slot[n]; n++)
-		if (slot[n] == mine)
-			at = n;
+	while (at < HASH_BUCKET && slot[at] != mine)
+		at++;
 	if (at == HASH_BUCKET)
 		return;
-	slot[at] = slot[n - 1];
-	slot[n - 1] = 0;
+	/* In order of age: block_insert() goes by that. */
+	for (; at + 1 < HASH_BUCKET && slot[at]; at++)
+		slot[at] = slot[at + 1];
+	slot[at] = 0;
 }
 
 static struct code_page *code_page(struct soft_engine *e, uint64_t phys)
@@ -203,34 +204,6 @@ void block_drop(struct soft_engine *e, struct block *b)
 		drop_block(e, b);
 }
 
-void block_insert(struct soft_engine *e, struct block *b)
-{
-	uint64_t key = hash_key(b->phys, b->mode);
-	uint32_t *slot = hash_bucket(e, key), self = meta_off(e, b);
-	struct code_page *p = code_page(e, b->phys);
-	unsigned n = 0;
-
-	while (n < HASH_BUCKET && slot[n])
-		n++;
-	if (n == HASH_BUCKET) {
-		/* Hardly ever: somebody has to go. */
-		drop_block(e, meta_at(e, (slot[0] & ((1u << HASH_OFF_BITS) - 1)) << 3));
-		n--;
-	}
-	slot[n] = hash_tag(key) | self >> 3;
-	b->page_next = p->blocks;
-	p->blocks = self;
-	p->granules |= b->dep;
-	if (b->second) {
-		struct block_second *second = block_second(b);
-
-		p = code_page(e, second->phys);
-		second->page_next = p->blocks2;
-		p->blocks2 = self;
-		p->granules |= second->dep;
-	}
-}
-
 /* The page's mark for guest_wrote(). */
 static void page_mark(struct soft_engine *e, uint64_t page, bool code)
 {
@@ -271,6 +244,43 @@ static void page_forget(struct soft_engine *e, uint64_t phys)
 
 	if (p && !p->blocks && !p->blocks2)
 		page_clear(e, p);
+}
+
+void block_insert(struct soft_engine *e, struct block *b)
+{
+	uint64_t key = hash_key(b->phys, b->mode);
+	uint32_t *slot = hash_bucket(e, key), self = meta_off(e, b);
+	struct code_page *p = code_page(e, b->phys);
+	struct block *evicted = NULL;
+	unsigned n = 0;
+
+	while (n < HASH_BUCKET && slot[n])
+		n++;
+	if (n == HASH_BUCKET) {
+		/* Somebody has to go: the oldest, whose region will be emptied first of all anyway. */
+		evicted = meta_at(e, (slot[0] & ((1u << HASH_OFF_BITS) - 1)) << 3);
+		drop_block(e, evicted);
+		e->vcpu->stats.evictions++;
+		n--;
+	}
+	slot[n] = hash_tag(key) | self >> 3;
+	b->page_next = p->blocks;
+	p->blocks = self;
+	p->granules |= b->dep;
+	if (b->second) {
+		struct block_second *second = block_second(b);
+
+		p = code_page(e, second->phys);
+		second->page_next = p->blocks2;
+		p->blocks2 = self;
+		p->granules |= second->dep;
+	}
+	/* Not before: one of these pages may be that of @b. */
+	if (evicted) {
+		page_forget(e, evicted->phys);
+		if (evicted->second)
+			page_forget(e, block_second(evicted)->phys);
+	}
 }
 
 /* What is left of a page's blocks decides whether it stays protected. */

@@ -24,9 +24,9 @@
 #include "memory.h"
 
 #define CODE_REGIONS  9
-#define REGION_HOT    (1984u << 10)
-#define REGION_COLD   (624u << 10)
-#define REGION_META   (1552u << 10)
+#define REGION_HOT    (1968u << 10)
+#define REGION_COLD   (616u << 10)
+#define REGION_META   (1536u << 10)
 #define REGION_BLOCKS 16384
 #define CODE_HOT_SIZE (CODE_REGIONS * REGION_HOT)
 #define CODE_CACHE_SIZE \
@@ -38,7 +38,7 @@
  * Buckets of a cache line each. A slot holds part of the hash and the block's meta
  * offset / 8, so that most lookups that find nothing touch nothing else.
  */
-#define HASH_BUCKET_BITS 13
+#define HASH_BUCKET_BITS 14
 #define HASH_BUCKET      16
 #define HASH_OFF_BITS    21
 _Static_assert(META_SIZE >> 3 <= 1u << HASH_OFF_BITS, "a hash slot holds any meta offset");

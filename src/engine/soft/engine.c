@@ -220,8 +220,9 @@ static void soft_print_stats(struct engine *engine, FILE *out)
 			(double)(e->first_run - e->started) / 1e6, (double)e->first_run_cpu / 1e6);
 	fprintf(out,
 		"lguest: soft engine: blocks translated %" PRIu64 " (%" PRIu64
-		" instructions), invalidated %" PRIu64 ", links %" PRIu64 "\n",
-		s->translated_blocks, s->translated_insns, s->invalidations, s->links);
+		" instructions), invalidated %" PRIu64 ", evicted from a full hash bucket %" PRIu64
+		", links %" PRIu64 "\n",
+		s->translated_blocks, s->translated_insns, s->invalidations, s->evictions, s->links);
 	fprintf(out,
 		"lguest: soft engine: code cache of %u KiB and %u of tables, in %u regions; region %u has hot %u of %u, cold %u of %u, "
 		"tables %u of %u KiB; regions emptied %" PRIu64 "\n",

@@ -139,7 +139,7 @@ static inline unsigned stack_entry(uint64_t phys)
 #define EXIT_KINDS 16 /* at least DESC_KINDS */
 
 struct soft_stats {
-	uint64_t translated_blocks, translated_insns, code_flushes, invalidations;
+	uint64_t translated_blocks, translated_insns, code_flushes, invalidations, evictions;
 	uint64_t exits[EXIT_KINDS]; /* by enum desc_kind */
 	uint64_t dispatches, tlb_misses, bounces, smc_writes, dma_writes;
 	uint64_t sysops, interrupts, faults, polls, links, halts, mmio, host_faults;
