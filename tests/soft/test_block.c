@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The set of blocks (block.c): who has to go from a full bucket of the hash
- * table.
+ * table, and when a page stops being watched.
  *
  * Blocks here have no code to speak of. Which of them share a bucket is seen
  * from where the table has them, so that the hash function may be any.
@@ -136,9 +136,33 @@ static void oldest_goes_first(void **state)
 	end(t);
 }
 
+/* A page that is watched for a translation that came to nothing. */
+static void no_block(void **state)
+{
+	struct test *t = calloc(1, sizeof(*t));
+
+	(void)state;
+	start(t);
+	watch(t->e, 0x5000);
+	assert_true(page_has_code(t->e, 5));
+	assert_true(t->mem.watch.code[5]);
+	assert_false(block_invalidate(t->e, 0x5010, 1, NULL));
+	assert_false(page_has_code(t->e, 5));
+	assert_false(t->mem.watch.code[5]);
+	/* One with a block stays watched, wherever the write goes. */
+	watch(t->e, 0x5000);
+	insert(t->e, make(t->e, 0x5000));
+	assert_false(block_invalidate(t->e, 0x5800, 8, NULL));
+	assert_true(page_has_code(t->e, 5));
+	assert_false(block_invalidate(t->e, 0x5000, 8, NULL));
+	assert_false(page_has_code(t->e, 5));
+	assert_null(block_find(t->e, 0x5000, 0, false, 0, ~0ull));
+	end(t);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(oldest_goes_first) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(oldest_goes_first), cmocka_unit_test(no_block) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

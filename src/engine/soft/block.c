@@ -310,8 +310,11 @@ static bool invalidate(struct soft_engine *e, uint64_t phys, unsigned len, const
 	if (!p || !len)
 		return false;
 	mask = granules(from, from + len);
-	if (!(p->granules & mask))
+	if (!(p->granules & mask)) {
+		/* It may have been watched for a translation that came to nothing. */
+		page_forget(e, phys);
 		return false;
+	}
 	for (b = block_of(e, p->blocks); b; b = next) {
 		next = block_of(e, b->page_next);
 		if (!(b->dep & mask))
