@@ -58,6 +58,9 @@ static void kernel(const void *code, u32 esi, u32 edi, u32 eax)
 static void segments(void)
 {
 	u32 base = (u32)(uintptr_t)area;
+	static const u8 prefixes[] = { 0x26, 0x67, 0xf2, 0xf3 };
+	static const char *const names[] = { "16-bit code, ES 12 times", "16-bit code, 67 12 times",
+					     "16-bit code, F2 12 times", "16-bit code, F3 12 times" };
 	struct regs r;
 
 	area[0] = 0x1111;
@@ -152,6 +155,23 @@ static void segments(void)
 	ok(trap.vec == 3 && (trap.gpr[EAX] & 0xffff) == 0x1234 && (trap.gpr[EBX] & 0xffff) == 0x1234 &&
 		   trap.gpr[ECX] == 0x12345678,
 	   "16-bit code segment");
+	/* MOV of 16 bits with as many prefixes as fit: the same with 66, in 64-bit code, would be one too many. */
+	for (unsigned k = 0; k < sizeof(prefixes); k++) {
+		u8 *at = (u8 *)area + 0x10;
+
+		for (unsigned i = 0; i < 12; i++)
+			at[i] = prefixes[k];
+		at[12] = 0xb8;
+		at[13] = 0x78;
+		at[14] = 0x56;
+		at[15] = 0xcc;
+		gdt[17] = descriptor((u32)(uintptr_t)at, 0xffff, 0x00fb);
+		r = user_regs((void *)0);
+		r.cs = SEL(9);
+		r.gpr[EAX] = 0x12345555;
+		run_frame(&r);
+		ok(trap.vec == 3 && trap.gpr[EAX] == 0x12345678, names[k]);
+	}
 }
 
 static void transfers(void)

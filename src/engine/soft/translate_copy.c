@@ -143,7 +143,11 @@ static enum size_prefix size_prefix(const struct xlat *x)
 	return result;
 }
 
-/* Bytes of the instruction, from its first prefix on, with the host's idea of 66. */
+/*
+ * Bytes of the instruction, from its first prefix on, with the host's idea of 66.
+ * Without a memory operand, segments and 67 mean nothing; with all of them one of 15
+ * bytes would become one of 16.
+ */
 static void emit_sized(struct xlat *x, const uint8_t *bytes, unsigned n)
 {
 	enum size_prefix size = size_prefix(x);
@@ -151,10 +155,16 @@ static void emit_sized(struct xlat *x, const uint8_t *bytes, unsigned n)
 	if (size == SIZE_WITH_66)
 		e8(x->o, 0x66);
 	if (size != SIZE_AS_IS) {
-		for (; n && (is_segment_prefix(*bytes) || is_other_prefix(*bytes) || *bytes == 0x67);
-		     bytes++, n--)
-			if (*bytes != 0x66)
-				e8(x->o, *bytes);
+		unsigned end = 0;
+
+		while (is_segment_prefix(bytes[end]) || is_other_prefix(bytes[end]) || bytes[end] == 0x67)
+			end++;
+		for (unsigned i = 0; i < end; i++)
+			if (is_other_prefix(bytes[i]) && bytes[i] != 0x66 &&
+			    !memchr(bytes + i + 1, bytes[i], end - i - 1))
+				e8(x->o, bytes[i]);
+		bytes += end;
+		n -= end;
 	}
 	ebytes(x->o, bytes, n);
 }
