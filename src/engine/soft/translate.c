@@ -438,9 +438,21 @@ static void emit_entry(struct xlat *x)
 	x->mem_valid = FLAG_ARITH;
 }
 
-/* Can the host CPU refuse the instruction as it stands, its operand checked? No, where that is certain. */
+/*
+ * Can the host CPU refuse the instruction as it stands, its operand checked? No,
+ * where that is certain. (Of whatever class: where the address may be one that is
+ * not canonical, see in_stack_group() and xlat.slotted.)
+ *
+ * Sets outside the base have #MF, #XM, misaligned operands, reserved bits (LDMXCSR),
+ * and features that the host lacks though it decodes the guest's. Of the base,
+ * that leaves division; CMPXCHG16B, by its category; and what is locked: across
+ * cache lines that is #AC, where the host's kernel wants it (split_lock_detect=fatal).
+ */
 static bool can_fault(const struct insn *in)
 {
+	if ((in->zi.attributes & ZYDIS_ATTRIB_HAS_LOCK) ||
+	    (in->zi.mnemonic == ZYDIS_MNEMONIC_XCHG && insn_memory(in)))
+		return in->class == CLASS_COPY || in->class == CLASS_BITSTR;
 	if (in->class != CLASS_COPY)
 		return false;
 	if (in->zi.meta.isa_ext != ZYDIS_ISA_EXT_BASE && in->zi.meta.isa_ext != ZYDIS_ISA_EXT_LONGMODE)
