@@ -71,10 +71,12 @@ static void on_end(void *opaque, enum lguest_end how, const char *reason)
 						[LGUEST_DIED] = DIED };
 	struct machine *m = opaque;
 
+	if (!machine_conclude(m, outcome[how]))
+		return;
+	/* The main thread reads them when it has waited for this one. */
 	if (how == LGUEST_RESTART)
 		machine_notice(m, "the guest restarts");
-	/* The main thread reads them when it has waited for this one. */
-	if (machine_conclude(m, outcome[how]) && how != LGUEST_RESTART)
+	else
 		snprintf(m->last_words, sizeof(m->last_words), "%s", reason);
 }
 

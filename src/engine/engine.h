@@ -41,7 +41,7 @@ struct vcpu_trap {
 
 /*
  * The machine's side, called on the vCPU's thread with the host's floating
- * point environment in force. @machine is vcpu_bus.machine; @cpu the index.
+ * point environment in force (except trap(), which has the guest's). @machine is vcpu_bus.machine; @cpu the index.
  */
 struct vcpu_bus {
 	void *machine;

@@ -195,6 +195,27 @@ static void table_outside(void)
 		;
 }
 
+/* Executed, not read: beyond memory there are no instructions. */
+static void code_outside(void)
+{
+	init(KERNEL);
+	make_tables();
+	set_gates();
+	tables[0][0x3f0] = 0x80000003;
+	hypercall(LG_NEW_PGTABLE, addr(pgdir), 0, 0, 0);
+	((void (*)(void))0x3f0010)();
+}
+
+static void code_table_outside(void)
+{
+	init(KERNEL);
+	make_tables();
+	set_gates();
+	pgdir[8] = 0x7ffff067;
+	hypercall(LG_NEW_PGTABLE, addr(pgdir), 0, 0, 0);
+	((void (*)(void))(8u << 22))();
+}
+
 static void no_gate(void)
 {
 	init(KERNEL);
@@ -476,6 +497,8 @@ const struct scenario bad[] = {
 	{ "pgd-flags", pgd_flags },
 	{ "page-outside", page_outside },
 	{ "table-outside", table_outside },
+	{ "code-outside", code_outside },
+	{ "code-table-outside", code_table_outside },
 	{ "no-gate", no_gate },
 	{ "trap-first", trap_first },
 	{ "jump-to-nothing", jump_to_nothing },

@@ -254,27 +254,82 @@ static void run_fpu(void)
 }
 
 /* The host works on traps with the guest's vector registers live; some of that work wants those registers. */
+static const uint16_t x87_control = 0x27f;
+static const uint32_t mxcsr_control = 0x7f80;
+
+static uint32_t vector_word(unsigned i)
+{
+	return 0x01010101 * (i + 1);
+}
+
+static void load_vectors(void)
+{
+	static uint32_t val[32];
+
+	for (unsigned i = 0; i < 32; i++)
+		val[i] = vector_word(i);
+	__asm__ volatile(
+		"fninit; fldpi; fldcw %1; ldmxcsr %2\n\t"
+		"movups (%0), %%xmm0; movups 16(%0), %%xmm1; movups 32(%0), %%xmm2; movups 48(%0), %%xmm3\n\t"
+		"movups 64(%0), %%xmm4; movups 80(%0), %%xmm5; movups 96(%0), %%xmm6; movups 112(%0), %%xmm7"
+		:
+		: "r"(val), "m"(x87_control), "m"(mxcsr_control)
+		: "memory");
+}
+
+static void check_vectors(const char *name)
+{
+	static uint32_t val[32];
+	uint32_t mxcsr = 0, pi[3] = { 0 };
+	uint16_t cw = 0;
+	unsigned i;
+
+	__asm__ volatile(
+		"stmxcsr %1; fnstcw %2; fstpt %3\n\t"
+		"movups %%xmm0, (%0); movups %%xmm1, 16(%0); movups %%xmm2, 32(%0); movups %%xmm3, 48(%0)\n\t"
+		"movups %%xmm4, 64(%0); movups %%xmm5, 80(%0); movups %%xmm6, 96(%0); movups %%xmm7, 112(%0)"
+		:
+		: "r"(val), "m"(mxcsr), "m"(cw), "m"(pi)
+		: "memory");
+	for (i = 0; i < 32 && val[i] == vector_word(i); i++)
+		;
+	check(i == 32, name);
+	if (i < 32)
+		check_equal(val[i], vector_word(i), "... a vector register");
+	check_equal(mxcsr, mxcsr_control, "... MXCSR");
+	check_equal(cw, x87_control, "... x87 control word");
+	check(pi[0] == 0x2168c235 && pi[1] == 0xc90fdaa2 && (pi[2] & 0xffff) == 0x4000, "... pi in the x87");
+}
+
+static void ring_call(unsigned slot, uint32_t n, uint32_t a, uint32_t b, uint32_t c)
+{
+	lguest_data.call[slot][0] = n;
+	lguest_data.call[slot][1] = a;
+	lguest_data.call[slot][2] = b;
+	lguest_data.call[slot][3] = c;
+	lguest_data.status[slot] = 0;
+}
+
 static void run_vectors(void)
 {
-	static uint32_t before[8][4], after[8][4];
-	uint32_t mxcsr = 0x7f80, mxcsr_after = 0;
-	uint16_t cw = 0x27f, cw_after = 0;
-	uint32_t pi[3] = { 0 };
+	static uint64_t tls[3];
 
 	init(KERNEL);
 	set_gates();
 	handler = remember;
 	skip = 0;
 	lguest_data.blocked = 0;
-	for (unsigned i = 0; i < 32; i++)
-		before[i / 4][i % 4] = 0x01010101 * (i + 1);
-	__asm__ volatile(
-		"fninit; fldpi; fldcw %1; ldmxcsr %2\n\t"
-		"movups (%0), %%xmm0; movups 16(%0), %%xmm1; movups 32(%0), %%xmm2; movups 48(%0), %%xmm3\n\t"
-		"movups 64(%0), %%xmm4; movups 80(%0), %%xmm5; movups 96(%0), %%xmm6; movups 112(%0), %%xmm7"
-		:
-		: "r"(before), "m"(cw), "m"(mxcsr)
-		: "memory");
+
+	load_vectors();
+	ring_call(0, LG_LOAD_GDT_ENTRY, 20, 0x0000ffff, 0x00cff300);
+	hypercall(LG_FLUSH_ASYNC, 0, 0, 0, 0);
+	check_vectors("vector registers over a call from the ring");
+	check_equal(lguest_data.status[0], LG_HCALL_DONE, "... which is done");
+	load_vectors();
+	hypercall(LG_LOAD_TLS, addr(tls), 0, 0, 0);
+	check_vectors("vector registers over LOAD_TLS");
+
+	load_vectors();
 	say("# text, which goes to the console, and to the output behind it\n");
 	hypercall(LG_SET_STACK, LG_KERNEL_DS, addr(trap_stack_top), 1, 0);
 	hypercall(LG_SET_PTE, 0, 0x200000, 0, 0);
@@ -285,22 +340,48 @@ static void run_vectors(void)
 	__asm__ volatile("int3");
 	check(last.vector == 3, "a reflected trap");
 	hypercall(LG_HALT, (arm(1000), 0), 0, 0, 0);
-	__asm__ volatile(
-		"stmxcsr %1; fnstcw %2; fstpt %3\n\t"
-		"movups %%xmm0, (%0); movups %%xmm1, 16(%0); movups %%xmm2, 32(%0); movups %%xmm3, 48(%0)\n\t"
-		"movups %%xmm4, 64(%0); movups %%xmm5, 80(%0); movups %%xmm6, 96(%0); movups %%xmm7, 112(%0)"
-		:
-		: "r"(after), "m"(mxcsr_after), "m"(cw_after), "m"(pi)
-		: "memory");
-	for (unsigned i = 0; i < 32; i++)
-		if (after[i / 4][i % 4] != before[i / 4][i % 4]) {
-			check_equal(after[i / 4][i % 4], before[i / 4][i % 4], "a vector register");
-			return;
-		}
-	check(true, "vector registers as before");
-	check_equal(mxcsr_after, mxcsr, "MXCSR");
-	check_equal(cw_after, cw, "x87 control word");
-	check(pi[0] == 0x2168c235 && pi[1] == 0xc90fdaa2 && (pi[2] & 0xffff) == 0x4000, "pi in the x87");
+	check_vectors("vector registers as before");
+}
+
+/* What the host writes to a page with code: lguest_data, then a frame. The engine must be told, in ordinary C. */
+static void run_code_and_data(void)
+{
+	static uint8_t page[4096] __attribute__((aligned(4096)));
+	unsigned traps = 0;
+
+	init(KERNEL);
+	set_gates();
+	handler = remember;
+	skip = 0;
+	page[0] = lguest_data.code[0] = 0xcc; /* INT3 */
+	page[1] = lguest_data.code[1] = 0xc3; /* RET */
+	load_vectors();
+	for (unsigned i = 0; i < 3; i++) {
+		lguest_data.irq_enabled = LG_IRQ_ON; /* the gate clears it */
+		__asm__ volatile("call *%0" : : "r"(lguest_data.code) : "memory");
+		traps += last.eip == addr(lguest_data.code) + 1;
+	}
+	check_vectors("vector registers over writes to lguest_data, with code on its page");
+	load_vectors();
+	for (unsigned i = 0; i < 3; i++) {
+		__asm__ volatile("movl %%esp, %%ebx; movl %1, %%esp; call *%0; movl %%ebx, %%esp"
+				 :
+				 : "r"(page), "r"(page + sizeof(page))
+				 : "ebx", "memory");
+		traps += last.eip == addr(page) + 1;
+	}
+	check_vectors("vector registers over frames on a page with code");
+	check_equal(traps, 6, "... traps of that code");
+
+	/* The host's own write into code: VMCALL becomes INT 0x1F. */
+	page[0] = 0x0f;
+	page[1] = 0x01;
+	page[2] = 0xc1;
+	page[3] = 0xc3;
+	load_vectors();
+	__asm__ volatile("call *%0" : : "r"(page), "a"(LG_FLUSH_ASYNC) : "memory");
+	check_vectors("vector registers over a VMCALL");
+	check_equal(page[0], 0xcd, "... replaced");
 }
 
 /* ---- page tables ---- */
@@ -660,6 +741,7 @@ const struct scenario good[] = {
 	{ "emulation", run_emulation },
 	{ "fpu", run_fpu },
 	{ "vectors", run_vectors },
+	{ "code-and-data", run_code_and_data },
 	{ "paging", run_paging },
 	{ "ring", run_ring },
 	{ "timer", run_timer },

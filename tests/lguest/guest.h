@@ -21,6 +21,7 @@ struct lguest_data {
 	uint32_t reserve_mem, tsc_khz;
 	uint32_t word
 		[5]; /* noirq_start, noirq_end, kernel_address, syscall_vec; with pgdir before them in old guests */
+	uint8_t code[16]; /* the guest's own: instructions on the same page */
 };
 extern struct lguest_data lguest_data;
 

@@ -17,7 +17,7 @@ TIMEOUT = 60
 RANDOM_GUESTS = 60
 POWER_OFF, HOST, PANIC, RESET, DIED, KILLED = 0, 2, 3, 4, 5, 6
 
-GOOD = ['init', 'old-layout', 'segments', 'traps', 'gates', 'emulation', 'fpu', 'vectors', 'paging', 'ring', 'timer',
+GOOD = ['init', 'old-layout', 'segments', 'traps', 'gates', 'emulation', 'fpu', 'vectors', 'code-and-data', 'paging', 'ring', 'timer',
         'interrupt-flag', 'noirq', 'user', 'calls', 'calls-ring', 'ring-text', 'ring-halt', 'time', 'absent-gate',
         'level3', 'frame-flags', 'old-frames', 'host-descriptors']
 DEVICES = ['list', 'block', 'rng', 'console', 'net', 'abuse', 'reboot', 'old-era', 'early-notify', 'no-interrupt',
@@ -64,7 +64,9 @@ BAD = {
     'pgd-frame': 'bad page directory entry 0x40000067',
     'pgd-flags': 'bad page directory entry 0x[0-9a-f]+e7',
     'page-outside': 'bad page table entry: it leads to 0x80000000',
-    'table-outside': 'bad page table entry 0x7ffff067 for 0x2000000',
+    'table-outside': 'bad page directory entry 0x7ffff067 for 0x2000000',
+    'code-outside': 'bad page table entry 0x800000[02]3 for 0x3f0010',
+    'code-table-outside': 'bad page directory entry 0x7ffff067 for 0x2000000',
     'no-gate': 'unhandled trap 6 at 0x1[0-9a-f]+ ',
     'trap-first': 'unhandled trap 6',
     'jump-to-nothing': r'unhandled trap 14 at 0x9000000 \(0x9000000\)',

@@ -7,7 +7,6 @@
  * look (IRET, a plain enable), the next time that we look ourselves.
  */
 #include <time.h>
-#include <x86gprintrin.h>
 
 #include "cpu/state.h"
 #include "platform/lguest/lguest.h"
@@ -57,13 +56,13 @@ uint64_t lguest_deadline(const struct lguest *lg)
 
 static void look_again_soon(struct lguest *lg)
 {
-	lg->s.look_again = __rdtsc() + (uint64_t)lg->tsc_khz * LOOK_AGAIN_US / 1000;
+	lg->s.look_again = __builtin_ia32_rdtsc() + (uint64_t)lg->tsc_khz * LOOK_AGAIN_US / 1000;
 }
 
 /* @before: when it was to be, until now; it stays unless that is later, so that a guest with many traps sets few timers. */
 static void look_at_blocked(struct lguest *lg, uint64_t before)
 {
-	uint64_t now = __rdtsc(), then = now + (uint64_t)lg->tsc_khz * BLOCKED_US / 1000;
+	uint64_t now = __builtin_ia32_rdtsc(), then = now + (uint64_t)lg->tsc_khz * BLOCKED_US / 1000;
 
 	lg->s.look_again = before > now && before < then ? before : then;
 }
@@ -79,7 +78,7 @@ void lguest_enter(struct lguest *lg, struct x86_state *s)
 	uint32_t ready;
 	unsigned irq;
 
-	if (lg->s.clockevent && __rdtsc() >= lg->s.clockevent) {
+	if (lg->s.clockevent && __builtin_ia32_rdtsc() >= lg->s.clockevent) {
 		lg->s.clockevent = 0;
 		atomic_fetch_or(&lg->s.pending, 1u);
 	}

@@ -43,14 +43,17 @@ enum lguest_end {
 
 #define LGUEST_REASON_MAX 160
 
-/* The machine's side. */
+/*
+ * The machine's side. end(), early_console() and notify() are called parked, and may be ordinary C;
+ * flush_page() and flush_tlb() are not, and are fast C.
+ */
 struct lguest_host {
 	/* Before and after ordinary C on the vCPU's thread; nest. NULL: not needed. */
 	void (*park)(void *opaque);
 	void (*unpark)(void *opaque);
 	/* The vCPU is to call enter() soon. Any thread. */
 	void (*kick)(void *opaque);
-	/* Translations of the page at @lin, or all of them, are out of date. Fast C. */
+	/* Translations of the page at @lin, or all of them, are out of date. */
 	void (*flush_page)(void *opaque, uint32_t lin);
 	void (*flush_tlb)(void *opaque);
 	/* The guest's life is over; the first call counts. @reason: printable text. */
@@ -105,7 +108,8 @@ struct lguest {
 
 /*
  * @ram bytes of @memory, which is LG_DEVICE_PAGES larger, are the guest's.
- * Nothing is allocated: there is no counterpart.
+ * Nothing is allocated: there is no counterpart. All of it is loaded (memory->loading is NULL, or done)
+ * before lguest_start().
  */
 void lguest_init(struct lguest *lg, const struct guest_memory *memory, uint32_t ram, uint32_t tsc_khz,
 		 const struct lguest_host *host, void *opaque);
@@ -117,7 +121,7 @@ void lguest_reset(struct lguest *lg);
  */
 void lguest_start(struct lguest *lg, uint32_t entry, uint32_t pgdir, struct x86_state *state);
 
-/* vcpu_bus.trap and .enter. */
+/* vcpu_bus.trap, with the guest's vector registers live; and .enter, with them parked. */
 void lguest_trap(struct lguest *lg, struct x86_state *s, const struct vcpu_trap *trap);
 void lguest_enter(struct lguest *lg, struct x86_state *s);
 /* The TSC at which enter() wants to be called next; UINT64_MAX: no matter when. */
@@ -163,8 +167,12 @@ bool lguest_translate(const struct lguest *lg, const struct x86_state *s, uint32
 		      uint32_t *phys);
 /* Is @entry of a page table, or of a page directory, one that a guest may have? */
 bool lguest_valid_entry(const struct lguest *lg, uint32_t entry, bool directory);
-/* Is what translates @lin no valid entry, although it is marked present? Then which. */
-bool lguest_bad_entry(const struct lguest *lg, const struct x86_state *s, uint32_t lin, uint32_t *entry);
+/*
+ * Is what translates @lin no valid entry, although it is marked present? Then which, and of
+ * what: "page directory" or "page table"; else NULL.
+ */
+const char *lguest_bad_entry(const struct lguest *lg, const struct x86_state *s, uint32_t lin,
+			     uint32_t *entry);
 /* Host address of [@phys, @phys + @len), inside of RAM and device area, or NULL. */
 void *lguest_range(const struct lguest *lg, uint32_t phys, uint32_t len);
 /* Bytes at @host, all on one page, have been written: makes that known to whoever translates code. */

@@ -13,11 +13,12 @@
 #define PTE_WRITABLE 2u
 #define PTE_FRAME    0xfffff000u
 
+/* Without guest_range()'s wait(), which is ordinary C: lguest_start() comes when all is loaded. */
 void *lguest_range(const struct lguest *lg, uint32_t phys, uint32_t len)
 {
 	if (phys > lg->limit || len > lg->limit - phys)
 		return NULL;
-	return guest_range(lg->memory, phys, len);
+	return guest_range_loaded(lg->memory, phys, len);
 }
 
 /* Marks are set by the one vCPU, whose thread this is: nothing needs to be ordered (compare guest_wrote()). */
@@ -58,23 +59,23 @@ bool lguest_valid_entry(const struct lguest *lg, uint32_t entry, bool directory)
 	return !(entry & PTE_PRESENT) || ((entry & PTE_FRAME) < lg->limit && !(entry & wrong));
 }
 
-bool lguest_bad_entry(const struct lguest *lg, const struct x86_state *s, uint32_t lin, uint32_t *entry)
+const char *lguest_bad_entry(const struct lguest *lg, const struct x86_state *s, uint32_t lin,
+			     uint32_t *entry)
 {
 	uint32_t table = (uint32_t)s->cr3;
 
 	for (unsigned shift = 22; shift >= 12; shift -= 10) {
+		const char *what = shift == 22 ? "page directory" : "page table";
 		const uint32_t *p = lguest_range(lg, (table & PTE_FRAME) + (lin >> shift & 1023) * 4, 4);
 
 		*entry = p ? __atomic_load_n(p, __ATOMIC_RELAXED) : table;
-		if (!p)
-			return true;
-		if (!lguest_valid_entry(lg, *entry, shift == 22))
-			return true;
+		if (!p || !lguest_valid_entry(lg, *entry, shift == 22))
+			return what;
 		if (!(*entry & PTE_PRESENT))
-			return false;
+			return NULL;
 		table = *entry;
 	}
-	return false;
+	return NULL;
 }
 
 bool lguest_translate(const struct lguest *lg, const struct x86_state *s, uint32_t lin, bool write,

@@ -244,15 +244,32 @@ static void software_interrupt(struct lguest *lg, struct x86_state *s, const str
 	reflect_or_kill(lg, s, trap->vector, false, 0);
 }
 
+/*
+ * A fault because of a page table entry that the guest may not have: its end. An engine reads code
+ * beyond memory as undefined. (Not so the rest of an instruction on the next page: without decoding
+ * it nobody can tell whether there is one, and the guest may have what it does not use.)
+ */
+static bool bad_entry(struct lguest *lg, const struct x86_state *s, const struct vcpu_trap *trap)
+{
+	uint32_t lin, entry;
+	const char *what;
+
+	if (trap->software || (trap->vector != VEC_PF && trap->vector != VEC_UD))
+		return false;
+	lin = (uint32_t)(trap->vector == VEC_PF ? s->cr2 : s->seg[SEG_CS].base + s->rip);
+	what = lguest_bad_entry(lg, s, lin, &entry);
+	if (what)
+		lguest_kill(lg, "bad %s entry %#x for %#x", what, entry, lin);
+	return what;
+}
+
 void lguest_trap(struct lguest *lg, struct x86_state *s, const struct vcpu_trap *trap)
 {
-	uint32_t entry;
-
 	if (lg->s.dead)
 		return;
 	lg->stats.traps++;
-	if (trap->vector == VEC_PF && !trap->software && lguest_bad_entry(lg, s, (uint32_t)s->cr2, &entry)) {
-		lguest_kill(lg, "bad page table entry %#x for %#x", entry, (uint32_t)s->cr2);
+	if (bad_entry(lg, s, trap)) {
+		/* dead */
 	} else if (trap->software) {
 		software_interrupt(lg, s, trap);
 	} else if (trap->vector == VEC_PF) {
