@@ -511,8 +511,12 @@ void translator_destroy(struct translator *t);
  */
 struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, bool absolute, uint64_t page_va,
 			uint64_t phys2, bool *need_second);
-/* Where C and direct jumps enter: behind the code that sets vbase. */
-uint32_t block_direct_entry(const struct block *b);
+#define PROLOGUE_LEN 16 /* sets vbase */
+/* Where C and direct jumps enter: behind that. Here, for fast C. */
+static inline uint32_t block_direct_entry(const struct block *b)
+{
+	return b->hot + (b->absolute ? 0 : PROLOGUE_LEN);
+}
 #define POLL_LEN 16 /* then comes the poll, then this is skipped by forward exits */
 /* Makes the store trampoline for @site, and returns its cache offset, or 0 when the cache is full. */
 uint32_t trampoline_make(struct soft_engine *e, const struct desc *site);

@@ -19,8 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define PROLOGUE_LEN 16
-
 struct translator *translator_create(struct soft_engine *e)
 {
 	struct translator *t = calloc(1, sizeof(*t));
@@ -626,11 +624,6 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 fail:
 	e->meta_next = meta_off(e, b);
 	return NULL;
-}
-
-uint32_t block_direct_entry(const struct block *b)
-{
-	return b->hot + (b->absolute ? 0 : PROLOGUE_LEN);
 }
 
 uint32_t trampoline_make(struct soft_engine *e, const struct desc *site)
