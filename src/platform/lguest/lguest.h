@@ -128,12 +128,12 @@ void lguest_enter(struct lguest *lg, struct x86_state *s);
 uint64_t lguest_deadline(const struct lguest *lg);
 /* While halted: has the guest a reason to go on? */
 bool lguest_wakes(struct lguest *lg);
-/* An access outside of everything that the guest has, which its page tables led to. */
+/* An access outside of everything that the guest has, which its page tables led to. Parked. */
 void lguest_bad_address(struct lguest *lg, uint64_t addr);
 
 /*
  * For engines that make hypercalls themselves, all but these: NOTIFY with @addr, which is
- * not 0; and the end, with @reason as SHUTDOWN or the engine gave it.
+ * not 0; and the end, with @reason as SHUTDOWN or the engine gave it (parked, where there is parking).
  */
 void lguest_notify(struct lguest *lg, uint32_t addr);
 void lguest_ended(struct lguest *lg, bool restart, const char *reason);
