@@ -24,9 +24,9 @@
 #include "memory.h"
 
 #define CODE_REGIONS  9
-#define REGION_HOT    (1968u << 10)
-#define REGION_COLD   (616u << 10)
-#define REGION_META   (1536u << 10)
+#define REGION_HOT    (1760u << 10)
+#define REGION_COLD   (552u << 10)
+#define REGION_META   (1376u << 10)
 #define REGION_BLOCKS 16384
 #define CODE_HOT_SIZE (CODE_REGIONS * REGION_HOT)
 #define CODE_CACHE_SIZE \

@@ -63,8 +63,8 @@ struct tlb_view_table {
 };
 
 /* What has been filled, so that a flush can take it back without a sweep. */
-/* Pieces of 512 entries (12 KiB) that may stay touched over a flush: 5 MiB. */
-#define TLB_KEEP 448
+/* Pieces of 512 entries (12 KiB) that may stay touched over a flush: 3.75 MiB. */
+#define TLB_KEEP 320
 
 #define TLB_LOG_SIZE 16384
 struct tlb_log {
