@@ -502,6 +502,31 @@ static void pcid_spaces(u64 cr3)
 	}
 }
 
+/* INVLPG takes a global page from all PCIDs (SDM vol. 3, 4.10.4.1): also one that was only executed, in user space. */
+static void pcid_global_code(u64 cr3, u64 va)
+{
+	const u64 keep = 1ull << 63, flags = PTE_P | PTE_U | PTE_G;
+	u64 pa[2] = { alloc_page(), alloc_page() };
+	u64 *e = map_page(va, pa[0], flags);
+
+	mov_int3(pa[0], 1);
+	mov_int3(pa[1], 2);
+	write_cr4(read_cr4() | CR4_PGE);
+	write_cr3(cr3 | 2);
+	write_cr3(cr3 | 1);
+	for (u32 i = 0; i < 4; i++)
+		user(u_jump, va);
+	ok(trap.gpr[RAX] == 1, "global code of user space");
+	write_cr3(cr3 | 2 | keep);
+	*e = pa[1] | flags;
+	invlpg(va);
+	write_cr3(cr3 | 1 | keep);
+	user(u_jump, va);
+	ok(trap.gpr[RAX] == 2, "... taken by INVLPG in another PCID: %x", trap.gpr[RAX]);
+	*e = 0;
+	invlpg(va);
+}
+
 static void pcid(void)
 {
 	u64 pa = alloc_page(), pb = alloc_page(), va = VA + 0x70000, cr3 = read_cr3() & ~0xfffull;
@@ -554,6 +579,8 @@ static void pcid(void)
 		expect_trap("INVPCID type 4: #GP", 13, 0);
 	}
 	pcid_spaces(cr3);
+	pcid_global_code(cr3, VA + 0x78000);
+	pcid_global_code(cr3, ~0ull << 47 | (VA + 0x79000));
 	write_cr3(cr3);
 	write_cr4(read_cr4() & ~CR4_PCIDE);
 }

@@ -540,7 +540,7 @@ void mmu_set_stack(struct soft_vcpu *v, unsigned entry, uint64_t lin);
 /* Drops every TLB entry through which RAM page @index can be written. */
 void mmu_protect_page(struct soft_vcpu *v, int64_t index);
 
-/* Puts back an entry that was not global, while the TLB has none for this index. */
+/* Puts back an entry that was not global; what there is for its index goes. */
 void tlb_put_local(struct soft_vcpu *v, const struct saved_entry *from);
 
 /* ---- dispatch.c ---- */

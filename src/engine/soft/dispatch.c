@@ -171,7 +171,8 @@ unsigned jc_save(const struct soft_vcpu *v, struct saved_jump *to, unsigned max)
 	for (unsigned i = count > max ? count - max : 0; i < count; i++) {
 		unsigned slot = v->jc_log[VIEW_USER][i];
 
-		if (jc->tag[slot] != jc_none(slot))
+		/* In the upper half there may be global pages, which INVLPG takes from all PCIDs. */
+		if (jc->tag[slot] != jc_none(slot) && !(jc->tag[slot] >> 63))
 			to[n++] = (struct saved_jump){ jc->tag[slot], jc->host[slot] };
 	}
 	return n;

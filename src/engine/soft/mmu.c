@@ -703,6 +703,8 @@ int mmu_translate_code(struct soft_vcpu *v, uint64_t lin, uint64_t *phys, bool *
 	*phys = w.phys;
 	/* mmu_invlpg() relies on the upper half, where kernels live. */
 	*global = w.global && !w.user && lin >> 63;
+	if (w.global && !(lin >> 63))
+		v->low_global = true; /* jumps to it must not outlive INVLPG in another PCID (pcid.c) */
 	e->tag = lin & PAGE_MASK;
 	e->phys = w.phys & PAGE_MASK;
 	e->generation = v->itlb_generation;

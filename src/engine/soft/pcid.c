@@ -24,6 +24,10 @@
 #include "engine/soft/block.h"
 #include "engine/soft/mmu.h"
 
+/*
+ * The two PCIDs of a Linux process under page table isolation, which differ in
+ * bit 11, share a place: nothing is kept over a system call then.
+ */
 static struct saved_space *space_of(struct soft_vcpu *v, unsigned pcid)
 {
 	return &v->space[pcid % SPACES];

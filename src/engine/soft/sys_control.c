@@ -104,7 +104,7 @@ static enum soft_next set_cr3(struct soft_cpu *c, uint64_t val)
 			return soft_gp(c, 0);
 	}
 	c->s.cr3 = val;
-	/* Flushing more than asked for is always allowed (SDM vol. 3, 4.10.4.1). */
+	/* The same PCID: flushing more than asked for is always allowed (SDM vol. 3, 4.10.4.1). */
 	if (pcids && old != new)
 		mmu_switch_pcid(c, old, new, keep);
 	else

@@ -62,10 +62,10 @@ struct tlb_view_table {
 	uint64_t host[TLB_SIZE]; /* host address of the page */
 };
 
-/* What has been filled, so that a flush can take it back without a sweep. */
 /* Pieces of 512 entries (12 KiB) that may stay touched over a flush: 3.75 MiB. */
 #define TLB_KEEP 320
 
+/* What has been filled, so that a flush can take it back without a sweep. */
 #define TLB_LOG_SIZE 16384
 struct tlb_log {
 	uint32_t count;
@@ -81,7 +81,7 @@ struct tlb_log {
 struct itlb_entry {
 	uint64_t tag; /* linear page; 1: none */
 	uint64_t phys;
-	uint32_t generation; /* valid when equal to the vCPU's */
+	uint64_t generation; /* valid when equal to the vCPU's */
 	uint8_t view;
 	bool global;
 };
@@ -162,7 +162,8 @@ struct saved_jump {
 struct saved_space {
 	bool valid;
 	uint16_t pcid;
-	uint32_t itlb_generation, jump_mode;
+	uint64_t itlb_generation;
+	uint32_t jump_mode;
 	uint64_t code_flushes; /* of the engine, when its jumps were saved */
 	unsigned entries, jumps;
 	struct saved_entry entry[SPACE_TLB];
@@ -214,7 +215,8 @@ struct soft_vcpu {
 	uint16_t jc_log[VIEW_COUNT][JC_LOG_SIZE];
 	/* Pages (hashed) that a jump cache has, or had, entries for. */
 	uint64_t jc_pages[VIEW_COUNT][(1u << JC_PAGE_BITS) / 64];
-	uint32_t itlb_generation, itlb_last; /* the current one; the highest that there has been */
+	/* The current one; the highest that there has been: of 64 bits, for pcid.c lets old ones live for ever. */
+	uint64_t itlb_generation, itlb_last;
 	struct itlb_entry itlb[ITLB_SIZE];
 	struct tlb_log log_global, log_local;
 	/*
