@@ -333,6 +333,21 @@ static const struct vcpu_bus bus = {
 
 /* ---- the guest ---- */
 
+static struct test *new_test(void)
+{
+	struct test *t = calloc(1, sizeof(*t));
+
+	assert_non_null(t);
+	assert_int_equal(guest_memory_create(&t->mem, RAM_SIZE), 0);
+	return t;
+}
+
+static void free_test(struct test *t)
+{
+	guest_memory_destroy(&t->mem);
+	free(t);
+}
+
 static void start(struct test *t, const uint8_t *code, const uint8_t *end)
 {
 	struct engine_config cfg = { .memory = &t->mem, .vcpus = 1 };
@@ -410,11 +425,10 @@ static void one_round(struct test *t, uint32_t round, bool flood)
 
 static void test_other_thread(void **state)
 {
-	struct test *t = calloc(1, sizeof(*t));
+	struct test *t = new_test();
 	pthread_t thread;
 
 	t->seed = 4711;
-	assert_int_equal(guest_memory_create(&t->mem, RAM_SIZE), 0);
 	/* Twice: a machine that resets has a new engine on the same memory. */
 	for (unsigned life = 0; life < 2; life++) {
 		t->stop = false;
@@ -433,20 +447,18 @@ static void test_other_thread(void **state)
 		end(t);
 	}
 	assert_int_equal(t->wrong, 0);
-	guest_memory_destroy(&t->mem);
-	free(t);
+	free_test(t);
 }
 
 /* More pages with code than the engine keeps count of. */
 static void test_overflow(void **state)
 {
 	enum { PAGES = 5000 };
-	struct test *t = calloc(1, sizeof(*t));
+	struct test *t = new_test();
 	pthread_t thread;
 	uint32_t round = 0;
 
 	t->seed = 42;
-	assert_int_equal(guest_memory_create(&t->mem, RAM_SIZE), 0);
 	for (uint32_t f = 0; f < PAGES; f++) {
 		uint8_t mov_ret[] = { 0xb8, (uint8_t)f, (uint8_t)(f >> 8), 0, 0, 0xc3 };
 
@@ -474,8 +486,7 @@ static void test_overflow(void **state)
 	pthread_join(thread, NULL);
 	end(t);
 	assert_int_equal(t->wrong, 0);
-	guest_memory_destroy(&t->mem);
-	free(t);
+	free_test(t);
 }
 
 /*
@@ -490,13 +501,12 @@ static void test_while_decoding(void **state)
 	static const uint8_t code[] = {
 		0xb8, 5, 0, 0, 0, 0x83, 0xe8, 6, 0xeb, 2, 0, 0, NOP, 0x85, 0xc0, 0xeb, 4, 0, 0, 0, 0, 0xc3,
 	};
-	struct test *t = calloc(1, sizeof(*t));
+	struct test *t = new_test();
 	volatile uint8_t *f;
 	uint32_t round = 0;
 	pthread_t thread;
 
 	(void)state;
-	assert_int_equal(guest_memory_create(&t->mem, RAM_SIZE), 0);
 	f = guest_range(&t->mem, FUNCTIONS, 64);
 	memcpy(guest_range(&t->mem, FUNCTIONS, 64), code, sizeof(code));
 	start(t, guest_poll, guest_poll_end);
@@ -522,32 +532,34 @@ static void test_while_decoding(void **state)
 	pthread_join(thread, NULL);
 	end(t);
 	assert_int_equal(t->wrong, 0);
-	guest_memory_destroy(&t->mem);
-	free(t);
+	free_test(t);
+}
+
+/* A guest that changes its code by way of the device, 200 times, and counts what it runs wrongly. */
+static void run_rounds(const uint8_t *code, const uint8_t *code_end)
+{
+	struct test *t = new_test();
+
+	start(t, code, code_end);
+	run(t);
+	assert_int_equal(t->round, 200);
+	assert_int_equal(t->wrong, 0);
+	end(t);
+	free_test(t);
 }
 
 /* In the middle of the guest's own access, on its own thread, to the code right behind. */
 static void test_doorbell(void **state)
 {
-	struct test *t = calloc(1, sizeof(*t));
-
-	assert_int_equal(guest_memory_create(&t->mem, RAM_SIZE), 0);
-	start(t, guest_bell, guest_bell_end);
-	run(t);
-	assert_int_equal(t->round, 200);
-	assert_int_equal(t->wrong, 0);
-	end(t);
-	guest_memory_destroy(&t->mem);
-	free(t);
+	run_rounds(guest_bell, guest_bell_end);
 }
 
 /* MOV SS keeps interrupts away from the next instruction, also when its block has changed meanwhile. */
 static void test_shadow(void **state)
 {
-	struct test *t = calloc(1, sizeof(*t));
+	struct test *t = new_test();
 	uint32_t handler = CODE + (uint32_t)(guest_shadow_irq - guest_shadow);
 
-	assert_int_equal(guest_memory_create(&t->mem, RAM_SIZE), 0);
 	*word(t, IDT + SHADOW_IRQ * 8) = 0x08u << 16 | (handler & 0xffff);
 	*word(t, IDT + SHADOW_IRQ * 8 + 4) = (handler & 0xffff0000) | 0x8e00;
 	start(t, guest_shadow, guest_shadow_end);
@@ -555,38 +567,19 @@ static void test_shadow(void **state)
 	assert_int_equal(*word(t, MAILBOX), 200);
 	assert_int_equal(*word(t, MAILBOX + 4), 0);
 	end(t);
-	guest_memory_destroy(&t->mem);
-	free(t);
+	free_test(t);
 }
 
 /* What a device has written before it lets its status be read runs behind the next jump. */
 static void test_status(void **state)
 {
-	struct test *t = calloc(1, sizeof(*t));
-
-	assert_int_equal(guest_memory_create(&t->mem, RAM_SIZE), 0);
-	start(t, guest_status, guest_status_end);
-	run(t);
-	assert_int_equal(t->round, 200);
-	assert_int_equal(t->wrong, 0);
-	end(t);
-	guest_memory_destroy(&t->mem);
-	free(t);
+	run_rounds(guest_status, guest_status_end);
 }
 
 /* A store to the code behind it is seen even if a device has made that forgotten already. */
 static void test_own(void **state)
 {
-	struct test *t = calloc(1, sizeof(*t));
-
-	assert_int_equal(guest_memory_create(&t->mem, RAM_SIZE), 0);
-	start(t, guest_own, guest_own_end);
-	run(t);
-	assert_int_equal(t->round, 200);
-	assert_int_equal(t->wrong, 0);
-	end(t);
-	guest_memory_destroy(&t->mem);
-	free(t);
+	run_rounds(guest_own, guest_own_end);
 }
 
 /* 64-bit code, all identity: page tables at 1 MiB. */
@@ -614,26 +607,23 @@ static void start_long(struct test *t, const uint8_t *code, const uint8_t *end)
 /* A device's register is read once, also where the stack's other page makes a check for several pushes fail. */
 static void test_push(void **state)
 {
-	struct test *t = calloc(1, sizeof(*t));
+	struct test *t = new_test();
 
-	assert_int_equal(guest_memory_create(&t->mem, RAM_SIZE), 0);
 	start_long(t, guest_push, guest_push_end);
 	run(t);
 	assert_int_equal(t->round, 200);
 	end(t);
-	guest_memory_destroy(&t->mem);
-	free(t);
+	free_test(t);
 }
 
 /* Making a place hot is no write to code; and it is forgotten when all code has been. */
 static void test_hot(void **state)
 {
-	struct test *t = calloc(1, sizeof(*t));
+	struct test *t = new_test();
 	uint64_t bit, *word;
 	struct soft_engine *e;
 	uint64_t writes;
 
-	assert_int_equal(guest_memory_create(&t->mem, RAM_SIZE), 0);
 	start(t, guest_own, guest_own_end);
 	run(t);
 	e = (struct soft_engine *)t->engine;
@@ -658,8 +648,7 @@ static void test_hot(void **state)
 		assert_false(*word & bit);
 	}
 	end(t);
-	guest_memory_destroy(&t->mem);
-	free(t);
+	free_test(t);
 }
 
 /*
@@ -668,12 +657,11 @@ static void test_hot(void **state)
  */
 static void test_serialize(void **state)
 {
-	struct test *t = calloc(1, sizeof(*t));
+	struct test *t = new_test();
 	pthread_t thread;
 	uint32_t value = 0;
 
 	t->seed = 5;
-	assert_int_equal(guest_memory_create(&t->mem, RAM_SIZE), 0);
 	start(t, guest_serialize, guest_serialize_end);
 	assert_int_equal(pthread_create(&thread, NULL, run, t), 0);
 	for (uint32_t round = 1; round <= 8000; round++) {
@@ -691,8 +679,7 @@ static void test_serialize(void **state)
 	pthread_join(thread, NULL);
 	end(t);
 	assert_int_equal(t->wrong, 0);
-	guest_memory_destroy(&t->mem);
-	free(t);
+	free_test(t);
 }
 
 int main(void)
