@@ -45,9 +45,9 @@ void mmu_forget_pcid(struct soft_cpu *c, unsigned pcid)
 static void save(struct soft_vcpu *v, struct saved_space *s, unsigned pcid)
 {
 	const struct tlb_log *log = &v->log_local;
-	unsigned n = 0;
+	unsigned n = 0, count = log->overflow ? 0 : log->count; /* else the newest are not in it */
 
-	for (unsigned i = log->count > SPACE_TLB ? log->count - SPACE_TLB : 0; i < log->count; i++) {
+	for (unsigned i = count > SPACE_TLB ? count - SPACE_TLB : 0; i < count; i++) {
 		uint32_t index = log->entry[i] & (TLB_SIZE - 1);
 		const struct tlb_view_table *t = &v->tlb[log->entry[i] >> 24];
 
@@ -56,7 +56,7 @@ static void save(struct soft_vcpu *v, struct saved_space *s, unsigned pcid)
 			s->entry[n++] = (struct saved_entry){ log->entry[i], t->tag_r[index], t->tag_w[index],
 							      t->host[index] };
 	}
-	s->entries = log->overflow ? 0 : n;
+	s->entries = n;
 	s->jumps = jc_save(v, s->jump, SPACE_JUMPS);
 	s->jump_mode = v->jc_mode[VIEW_USER];
 	s->code_flushes = v->stats.code_flushes;

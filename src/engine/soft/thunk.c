@@ -22,6 +22,17 @@
 
 #define SLOT(r) ((uint32_t)(VOFF(c.s.regs) + 8u * (r)))
 
+/* inc qword gs:[@off] */
+static void emit_count(struct emitter *o, uint32_t off)
+{
+	e8(o, 0x65);
+	e8(o, 0x48);
+	e8(o, 0xff);
+	e8(o, 0x04);
+	e8(o, 0x25);
+	e32(o, off);
+}
+
 static const uint8_t callee_saved[] = { REG_RBX, REG_RBP, REG_R12, REG_R13, REG_R14, REG_R15 };
 
 /* All but R9, R10, R11. */
@@ -104,12 +115,7 @@ static void stack_thunk(struct soft_engine *e, struct emitter *o, unsigned entry
 	fail[2] = o->p;
 	e32(o, 0);
 
-	e8(o, 0x65); /* inc qword gs:[stats.stack_moves] */
-	e8(o, 0x48);
-	e8(o, 0xff);
-	e8(o, 0x04);
-	e8(o, 0x25);
-	e32(o, VOFF(stats.stack_moves));
+	emit_count(o, VOFF(stats.stack_moves));
 	emit_load(o, REG_R10, VOFF(x11)); /* R10 = the page */
 	emit_rr(o, true, 0x2b, REG_R10, REG_R11);
 	emit_store(o, REG_R10, VOFF(stack[entry].tag_r));
@@ -240,12 +246,7 @@ static void slot_thunk(struct soft_engine *e, struct emitter *o, bool write)
 	emit_shift32(o, 5, REG_R9, 6);
 	gs_index(o, false, 0xc6, 0, REG_R9, 1, VOFF(slot_used[0])); /* mov byte, 1 */
 	e8(o, 1);
-	e8(o, 0x65); /* inc qword gs:[stats.slot_moves] */
-	e8(o, 0x48);
-	e8(o, 0xff);
-	e8(o, 0x04);
-	e8(o, 0x25);
-	e32(o, VOFF(stats.slot_moves));
+	emit_count(o, VOFF(stats.slot_moves));
 	emit_store(o, REG_R10, VOFF(x11));
 	record_address(e, o);
 	emit_mem(o, false, 0x8b, REG_R11, REG_R9, EMIT_NOREG, 1, offsetof(struct slot_record, resume));
