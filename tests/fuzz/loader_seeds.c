@@ -73,5 +73,7 @@ int main(int argc, char **argv)
 		write_payload(argv[1], "text", &text, p);
 		image_free(&elf);
 	}
+	/* A payload of two bytes and the size make ELF's magic. */
+	write_seed(argv[1], "payload", "magic", 0, (const uint8_t *)"LF", 2, (const uint8_t *)"\177E", 2);
 	return 0;
 }
