@@ -109,7 +109,7 @@ static enum outcome run_guest(struct machine *m)
 	}
 	/* A failure kicks vCPUs, so they exist; and it is known before one can look at what is missing. */
 	if (m->loading)
-		boot_load_watch(m->loading, on_load_failed, m);
+		boot_load_run(m->loading, on_load_failed, m);
 	tty_make_raw(&m->tty);
 	m->platform->start(m);
 	if (!vcpus_start(m))

@@ -98,10 +98,11 @@ struct boot_loading;
 int boot_load_start(struct guest_memory *mem, const struct boot_input *in, struct x86_state *state,
 		    struct boot_loading **loading, char *err, size_t errlen);
 /*
+ * The guest is about to run: what is left is loaded beside it from now on, and not only what somebody waits for.
  * @failed will be called, once, when a part cannot be loaded: on any thread, before anybody sees
  * memory that lacks it. Must not touch guest memory. Called at once if that has happened already.
  */
-void boot_load_watch(struct boot_loading *loading, void (*failed)(void *opaque), void *opaque);
+void boot_load_run(struct boot_loading *loading, void (*failed)(void *opaque), void *opaque);
 /*
  * The guest does not run any more: nothing is loaded ahead of who wants it. Devices may still be at
  * work, and get what they want.

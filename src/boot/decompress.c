@@ -175,16 +175,12 @@ static bool find_blocks(struct boot_job *job, const struct boot_file *f, uint64_
 static int open_lz4(struct boot_job *job, const struct boot_file *f, uint64_t off, size_t len,
 		    const struct format *format, struct boot_file *elf)
 {
-	uint8_t *packed = boot_buffer_new(len);
-	int error = packed ? open_packed(job, f, off, len, format, elf)
-			   : boot_fail(job, ENOMEM, "%s: out of memory", f->name);
+	size_t extra = format->magic_len + format->size_bytes;
+	int error = open_packed(job, f, off, len, format, elf);
 
-	if (!error)
-		error = boot_file_read(job, f, off, packed, len, "payload");
-	if (!error && !boot_unpack_lz4(packed, len - format->size_bytes, elf->buffer, elf->size))
-		error = boot_fail(job, EINVAL, "%s: corrupt payload (%s)", f->name, format->name);
-	boot_buffer_free(packed, len);
-	return error;
+	return error ? error
+		     : boot_file_unpack_all(job, f, off + format->magic_len, len - extra, elf->buffer,
+					    elf->size);
 }
 
 /* CONFIG_KERNEL_UNCOMPRESSED */

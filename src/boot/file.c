@@ -3,6 +3,7 @@
  * Reading images. Read, not mapped: a file that shrinks while we look at it is
  * then a short read with a message, not a SIGBUS.
  */
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -87,52 +88,117 @@ static int read_all(struct boot_job *job, const struct boot_file *f, uint64_t of
 	return 0;
 }
 
-/* How much of a packed block can be needed for its first @want bytes: incompressible ones, and what the decoder likes to see behind. */
-static size_t packed_prefix(size_t want)
+/* ---- lz4 ---- */
+
+struct unpacking {
+	struct boot_job *job;
+	const struct boot_file *f;
+	uint64_t start; /* in the file, where the block begins */
+	int (*take)(void *opaque, uint64_t off, const uint8_t *bytes, size_t len);
+	void *opaque;
+};
+
+static int read_packed(void *opaque, uint64_t off, uint8_t *buf, size_t len)
 {
-	return want + want / 255 + 65536;
+	struct unpacking *u = opaque;
+
+	if (u->f->fd >= 0)
+		return read_all(u->job, u->f, off, buf, len, "payload");
+	memcpy(buf, u->f->data + off, len);
+	return 0;
 }
 
-int boot_file_unpack(struct boot_job *job, const struct boot_file *f, unsigned i, size_t want,
-		     struct boot_space *space)
+static int take_unpacked(void *opaque, uint64_t off, const uint8_t *bytes, size_t len)
 {
-	const struct boot_block *b = &f->block[i];
-	size_t size = i + 1 < f->blocks ? BOOT_BLOCK : (size_t)(f->size - (uint64_t)i * BOOT_BLOCK);
-	size_t len = packed_prefix(want) < b->packed_len ? packed_prefix(want) : b->packed_len;
-	const uint8_t *packed = space->packed;
-	int error = 0;
+	struct unpacking *u = opaque;
 
-	if (want > size)
-		want = size;
-	if (f->fd >= 0)
-		error = read_all(job, f, b->packed_off, space->packed, len, "payload");
-	else
-		packed = f->data + b->packed_off;
-	if (!error &&
-	    !boot_unpack_block(packed, len, space->bytes, want, want == size && len == b->packed_len))
+	return u->take(u->opaque, u->start + off, bytes, len);
+}
+
+static int unpack_block(struct unpacking *u, uint64_t off, uint64_t len, uint64_t want, struct lz4_end *end)
+{
+	const struct lz4_io io = { read_packed, take_unpacked, u };
+	struct boot_space *space = boot_space_get(u->job);
+	int error;
+
+	if (!space)
+		return boot_fail(u->job, ENOMEM, "%s: no memory to unpack the payload", u->f->name);
+	error = lz4_unpack(&space->lz4, &io, off, len, want, end);
+	boot_space_put(u->job, space);
+	return error == LZ4_CORRUPT ? boot_fail(u->job, EINVAL, "%s: corrupt payload (lz4)", u->f->name)
+				    : error;
+}
+
+int boot_file_unpack(struct boot_job *job, const struct boot_file *f, unsigned i, uint64_t want,
+		     int (*take)(void *opaque, uint64_t off, const uint8_t *bytes, size_t len), void *opaque)
+{
+	struct unpacking u = { job, f, (uint64_t)i * BOOT_BLOCK, take, opaque };
+	uint64_t size = f->size - u.start < BOOT_BLOCK ? f->size - u.start : BOOT_BLOCK;
+	struct lz4_end end;
+	int error = unpack_block(&u, f->block[i].packed_off, f->block[i].packed_len,
+				 want < size ? want : size, &end);
+
+	if (!error && (want < size ? end.taken < want : end.taken < size || !end.whole))
 		error = boot_fail(job, EINVAL, "%s: corrupt payload (lz4)", f->name);
 	return error;
+}
+
+static int take_to_memory(void *opaque, uint64_t off, const uint8_t *bytes, size_t len)
+{
+	memcpy((uint8_t *)opaque + off, bytes, len);
+	return 0;
+}
+
+int boot_file_unpack_all(struct boot_job *job, const struct boot_file *f, uint64_t off, uint64_t len,
+			 uint8_t *out, uint64_t size)
+{
+	struct unpacking u = { .job = job, .f = f, .take = take_to_memory, .opaque = out };
+	uint64_t end = off + len;
+	struct lz4_end last = { .whole = true };
+	uint32_t packed = 0;
+	int error = 0;
+
+	while (!error && last.whole && end - off >= 4) {
+		error = boot_file_read(job, f, off, &packed, 4, "payload");
+		packed = le32toh(packed);
+		if (error || packed > end - off - 4)
+			break;
+		off += 4;
+		error = unpack_block(&u, off, packed,
+				     size - u.start < BOOT_BLOCK ? size - u.start : BOOT_BLOCK, &last);
+		u.start += error ? 0 : last.taken;
+		off += packed;
+	}
+	if (!error && (off != end || u.start != size || !last.whole))
+		error = boot_fail(job, EINVAL, "%s: corrupt payload (lz4)", f->name);
+	return error;
+}
+
+/* What boot_file_read() wants */
+struct wanted {
+	uint8_t *buf;
+	uint64_t off, end;
+};
+
+static int take_wanted(void *opaque, uint64_t off, const uint8_t *bytes, size_t len)
+{
+	const struct wanted *w = opaque;
+	uint64_t from = off > w->off ? off : w->off, to = off + len < w->end ? off + len : w->end;
+
+	if (from < to)
+		memcpy(w->buf + (from - w->off), bytes + (from - off), to - from);
+	return 0;
 }
 
 /* For headers and notes: unpacks from the start of a block up to what is wanted. */
 static int read_blocks(struct boot_job *job, const struct boot_file *f, uint64_t off, uint8_t *buf,
 		       size_t len)
 {
-	struct boot_space *space = boot_space_get(job);
-	int error = space ? 0 : boot_fail(job, ENOMEM, "%s: no memory to unpack the payload", f->name);
+	struct wanted w = { buf, off, off + len };
+	int error = 0;
 
-	while (len && !error) {
-		uint64_t start = off % BOOT_BLOCK;
-		size_t n = len < BOOT_BLOCK - start ? len : (size_t)(BOOT_BLOCK - start);
-
-		error = boot_file_unpack(job, f, (unsigned)(off / BOOT_BLOCK), start + n, space);
-		if (!error)
-			memcpy(buf, space->bytes + start, n);
-		buf += n;
-		off += n;
-		len -= n;
-	}
-	boot_space_put(job, space);
+	for (uint64_t i = off / BOOT_BLOCK; i * BOOT_BLOCK < w.end && !error; i++)
+		error = boot_file_unpack(job, f, (unsigned)i, w.end - i * BOOT_BLOCK, take_wanted, &w);
 	return error;
 }
 
@@ -211,14 +277,13 @@ static int copy_sparse(struct boot_job *job, const struct boot_file *f, const st
 }
 
 int boot_file_copy(struct boot_job *job, const struct boot_file *f, const struct guest_memory *mem,
-		   uint64_t off, uint8_t *dst, uint64_t len, const struct boot_space *block, const char *what)
+		   uint64_t off, uint8_t *dst, uint64_t len, const uint8_t *bytes, const char *what)
 {
 	uint8_t *chunk;
 	int error = 0;
 
-	if (block || f->fd < 0)
-		return copy_sparse(job, f, mem, dst, block ? block->bytes + off % BOOT_BLOCK : f->data + off,
-				   len);
+	if (bytes || f->fd < 0)
+		return copy_sparse(job, f, mem, dst, bytes ? bytes : f->data + off, len);
 	chunk = malloc(CHUNK);
 	if (!chunk)
 		return boot_fail(job, ENOMEM, "%s: out of memory", f->name);

@@ -13,7 +13,8 @@
  *                         ensures those in front of it first.)
  *   ensure()              the only place that loads. Whoever comes first takes the
  *                         unit; others who want the same one wait for him
- *   load_in_order()       a thread that ensures all units, one after the other
+ *   load_in_order()       a thread that ensures all units, one after the other; from when the guest
+ *                         is about to run
  *   wait_for()            memory.h's wait(): ensures the units that the pages in question
  *                         are made of, on the thread that wants them
  *
@@ -42,7 +43,7 @@
 #include "boot/job.h"
 
 #define UNIT (2u << 20)
-#define HEAD (64u << 10)
+#define HEAD (32u << 10)
 #define PAGE 4096u
 
 struct extent {
@@ -110,22 +111,26 @@ static void close_files(struct boot_loading *l)
 struct boot_space *boot_space_get(struct boot_job *job)
 {
 	struct boot_loading *l = job->loading;
-	struct boot_space *space;
+	struct boot_space *space = NULL;
 
-	pthread_mutex_lock(&l->lock);
-	space = l->space;
-	if (space)
-		l->space = space->next;
-	pthread_mutex_unlock(&l->lock);
-	return space ? space : (struct boot_space *)boot_buffer_new(sizeof(*space));
+	if (l) {
+		pthread_mutex_lock(&l->lock);
+		space = l->space;
+		if (space)
+			l->space = space->next;
+		pthread_mutex_unlock(&l->lock);
+	}
+	return space ? space : malloc(sizeof(*space));
 }
 
 void boot_space_put(struct boot_job *job, struct boot_space *space)
 {
 	struct boot_loading *l = job->loading;
 
-	if (!space)
+	if (!l) {
+		free(space);
 		return;
+	}
 	pthread_mutex_lock(&l->lock);
 	space->next = l->space;
 	l->space = space;
@@ -138,7 +143,7 @@ static void free_space(struct boot_loading *l)
 
 	while ((space = l->space)) {
 		l->space = space->next;
-		boot_buffer_free((uint8_t *)space, sizeof(*space));
+		free(space);
 	}
 }
 
@@ -222,7 +227,7 @@ static void cut_packed(struct boot_loading *l, enum boot_file_id id, uint64_t fi
 	for (uint64_t off = 0; off < f->size; off += size) {
 		uint64_t next = size < f->size - off ? off + size : f->size, middle = off;
 
-		/* A block takes 10 ms, too long for who waits for the first instruction: it comes alone. */
+		/* A block takes milliseconds, too long for who waits for the first instruction: it comes alone. */
 		if (find_entry(l, first_instruction, id, &entry) && entry >= off && entry + HEAD < next)
 			middle = entry + HEAD;
 		add_unit(l, id, NULL, off, middle);
@@ -230,12 +235,24 @@ static void cut_packed(struct boot_loading *l, enum boot_file_id id, uint64_t fi
 	}
 }
 
-/* Only what goes into memory: the file may be large and mostly a hole. Segments may share bytes of it. */
-static void cut_extent(struct boot_loading *l, const struct extent *e)
+/*
+ * Only what goes into memory: the file may be large and mostly a hole. Segments may share bytes of it.
+ * Where the first instruction is, a piece of whole pages comes alone.
+ */
+static void cut_extent(struct boot_loading *l, const struct extent *e, uint64_t first_instruction)
 {
-	for (uint64_t done = 0; done < e->len; done += UNIT)
-		add_unit(l, e->file, e, e->off + done,
-			 e->off + (UNIT < e->len - done ? done + UNIT : e->len));
+	uint64_t entry = first_instruction & ~(uint64_t)(PAGE - 1), head = e->len, behind = e->len;
+
+	if (first_instruction >= e->addr && first_instruction - e->addr < e->len) {
+		head = entry > e->addr ? entry - e->addr : 0;
+		behind = HEAD < e->len - head ? head + HEAD : e->len;
+	}
+	for (uint64_t done = 0, end; done < e->len; done = end) {
+		uint64_t limit = done < head ? head : done < behind ? behind : e->len;
+
+		end = UNIT < limit - done ? done + UNIT : limit;
+		add_unit(l, e->file, e, e->off + done, e->off + end);
+	}
 }
 
 /* All is noted: cuts it into units. */
@@ -252,7 +269,7 @@ static int prepare(struct boot_job *job)
 	}
 	for (unsigned i = 0; i < l->extents; i++)
 		if (!is_packed(&l->file[l->extent[i].file]))
-			units += l->extent[i].len / UNIT + 1;
+			units += l->extent[i].len / UNIT + 3;
 	l->unit = calloc(units + 1, sizeof(*l->unit));
 	if (!l->unit)
 		return boot_fail(job, ENOMEM, "%s: out of memory", job->in->kernel);
@@ -261,37 +278,51 @@ static int prepare(struct boot_job *job)
 			cut_packed(l, i, job->entry);
 	for (unsigned i = 0; i < l->extents; i++)
 		if (!is_packed(&l->file[l->extent[i].file]))
-			cut_extent(l, &l->extent[i]);
+			cut_extent(l, &l->extent[i], job->entry);
 	l->left = l->units;
 	return 0;
+}
+
+struct placing {
+	struct boot_job *job;
+	const struct unit *u;
+};
+
+/* What of [@off, @off + @len) of its file is the unit's. @bytes: it is that; NULL: it can be read. */
+static int place(void *opaque, uint64_t off, const uint8_t *bytes, size_t len)
+{
+	const struct placing *p = opaque;
+	struct boot_loading *l = p->job->loading;
+	const struct unit *u = p->u;
+	uint64_t start = off > u->start ? off : u->start, end = off + len < u->end ? off + len : u->end;
+	int error = 0;
+
+	for (unsigned i = 0; i < l->extents && !error; i++) {
+		const struct extent *e = &l->extent[i];
+		uint64_t from = e->off > start ? e->off : start;
+		uint64_t to = e->off + e->len < end ? e->off + e->len : end;
+
+		/* Low RAM: guest-physical is the offset in the mapping. */
+		if (e->file == u->file && (!u->only || u->only == e) && from < to)
+			error = boot_file_copy(p->job, &l->file[u->file], &l->mem, from,
+					       l->mem.base + e->addr + (from - e->off), to - from,
+					       bytes ? bytes + (from - off) : NULL, e->what);
+	}
+	return error;
 }
 
 /* @job: where an error goes. */
 static int load_unit(struct boot_loading *l, struct boot_job *job, const struct unit *u)
 {
 	const struct boot_file *f = &l->file[u->file];
-	struct boot_space *block = NULL;
-	int error = f->stream ? boot_stream_until(job, f->stream, u->end) : 0;
+	struct placing p = { job, u };
+	uint64_t i = u->start / BOOT_BLOCK;
+	int error;
 
-	if (f->blocks) {
-		uint64_t i = u->start / BOOT_BLOCK;
-
-		block = boot_space_get(job);
-		error = block ? boot_file_unpack(job, f, (unsigned)i, u->end - i * BOOT_BLOCK, block)
-			      : boot_fail(job, ENOMEM, "%s: no memory to unpack the payload", f->name);
-	}
-	for (unsigned i = 0; i < l->extents && !error; i++) {
-		const struct extent *e = &l->extent[i];
-		uint64_t from = e->off > u->start ? e->off : u->start;
-		uint64_t to = e->off + e->len < u->end ? e->off + e->len : u->end;
-
-		/* Low RAM: guest-physical is the offset in the mapping. */
-		if (e->file == u->file && (!u->only || u->only == e) && from < to)
-			error = boot_file_copy(job, f, &l->mem, from, l->mem.base + e->addr + (from - e->off),
-					       to - from, block, e->what);
-	}
-	boot_space_put(job, block);
-	return error;
+	if (f->blocks)
+		return boot_file_unpack(job, f, (unsigned)i, u->end - i * BOOT_BLOCK, place, &p);
+	error = f->stream ? boot_stream_until(job, f->stream, u->end) : 0;
+	return error ? error : place(&p, u->start, NULL, u->end - u->start);
 }
 
 /* Lock held. */
@@ -404,15 +435,11 @@ int boot_loading_start(struct boot_job *job, struct guest_memory *mem)
 	}
 	atomic_init(&l->waiting.busy, true);
 	l->waiting.wait = wait_for;
-	/* The main thread has blocked the signals that are somebody's; so has its child. */
-	l->has_thread = pthread_create(&l->thread, NULL, loader_main, l) == 0;
-	if (!l->has_thread)
-		return boot_loading_all(job);
 	mem->loading = &l->waiting;
 	return 0;
 }
 
-void boot_load_watch(struct boot_loading *l, void (*failed)(void *opaque), void *opaque)
+void boot_load_run(struct boot_loading *l, void (*failed)(void *opaque), void *opaque)
 {
 	pthread_mutex_lock(&l->lock);
 	l->failed = failed;
@@ -420,6 +447,13 @@ void boot_load_watch(struct boot_loading *l, void (*failed)(void *opaque), void 
 	if (l->error)
 		failed(opaque);
 	pthread_mutex_unlock(&l->lock);
+	/* Not earlier: where there is one CPU it would take it from those who get the guest ready. */
+	if (!atomic_load(&l->waiting.busy))
+		return;
+	/* The main thread has blocked the signals that are somebody's; so has its child. */
+	l->has_thread = pthread_create(&l->thread, NULL, loader_main, l) == 0;
+	if (!l->has_thread)
+		load_in_order(l);
 }
 
 void boot_load_relax(struct boot_loading *l)

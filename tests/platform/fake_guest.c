@@ -71,7 +71,7 @@ static void fail_load_if(const char *when)
 		fake_loading.failed(fake_loading.opaque);
 }
 
-void boot_load_watch(struct boot_loading *loading, void (*failed)(void *opaque), void *opaque)
+void boot_load_run(struct boot_loading *loading, void (*failed)(void *opaque), void *opaque)
 {
 	*loading = (struct boot_loading){ failed, opaque };
 	fail_load_if("first");

@@ -460,6 +460,18 @@ void block_next_region(struct soft_engine *e)
 		forget_hints(e);
 }
 
+void block_start(struct soft_engine *e)
+{
+	e->code_page_next = 1;
+	e->code_page_free = 0;
+	e->trampoline_count = 0;
+	e->cross_links = 0;
+	for (unsigned i = 0; i < CODE_REGIONS; i++)
+		e->by_hot_count[i] = 0;
+	region_start(e, 0);
+	forget_hints(e);
+}
+
 void block_flush_all(struct soft_engine *e)
 {
 	for (uint32_t i = 1; i < e->code_page_next; i++) {
@@ -471,19 +483,12 @@ void block_flush_all(struct soft_engine *e)
 			page_mark(e, p->page, false);
 		}
 	}
-	e->code_page_next = 1;
-	e->code_page_free = 0;
 	for (uint32_t i = 0; i < 1u << HASH_BUCKET_BITS; i++)
 		for (unsigned j = 0; j < HASH_BUCKET; j++)
 			e->hash[i][j] = 0;
-	e->trampoline_count = 0;
 	for (uint32_t i = 0; i < TRAMP_CACHE_SIZE; i++)
 		e->tramp_cache[i].start = 0;
-	e->cross_links = 0;
-	for (unsigned i = 0; i < CODE_REGIONS; i++)
-		e->by_hot_count[i] = 0;
-	region_start(e, 0);
-	forget_hints(e);
+	block_start(e);
 	for (unsigned i = 0; e->vcpu && i < VIEW_COUNT; i++)
 		jc_flush(e->vcpu, (enum tlb_view)i);
 	if (e->vcpu)

@@ -489,6 +489,8 @@ void dma_drain(struct soft_vcpu *v);
 void page_watch(struct soft_engine *e, uint32_t page);
 /* Goes over to the next region, which is emptied first. Only while no vCPU is inside translated code. */
 void block_next_region(struct soft_engine *e);
+/* For fresh memory, whose tables are all zero: nobody touches them before there is something to put in. */
+void block_start(struct soft_engine *e);
 /* Empties the cache. Only while no vCPU is inside translated code. */
 void block_flush_all(struct soft_engine *e);
 /* The block whose hot code holds cache offset @off, and the map's entry for the instruction; NULL if none. */

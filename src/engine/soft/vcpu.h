@@ -21,13 +21,13 @@
 #define JC_SIZE 65536u
 
 struct jump_cache {
-	uint64_t tag[JC_SIZE];  /* linear address; JC_NONE: empty */
+	uint64_t tag[JC_SIZE];  /* linear address, or jc_none() */
 	uint64_t host[JC_SIZE]; /* its host code */
 };
 #define JC_LOG_SIZE  8192
 #define JC_LOG_SHORT 128
 #define JC_PAGE_BITS 15
-#define JC_NONE      0x8000000000000001ull /* not canonical */
+#define JC_NONE      0x8000000000000002ull /* not canonical */
 
 /* What MOVZX does: a mispredicted jump waits for it. */
 static inline uint32_t jc_index(uint64_t lin)
@@ -37,11 +37,12 @@ static inline uint32_t jc_index(uint64_t lin)
 
 /*
  * What an empty slot holds: an address that is looked up in another slot (and
- * its neighbour), for the guest may well jump to JC_NONE.
+ * its neighbour), for the guest may well jump to 0 or to JC_NONE. Fresh memory is empty, but for JC_FIRST slots.
  */
+#define JC_FIRST 2u
 static inline uint64_t jc_none(uint32_t index)
 {
-	return index >> 1 == jc_index(JC_NONE) >> 1 ? JC_NONE + 1 : JC_NONE;
+	return index < JC_FIRST ? JC_NONE : 0;
 }
 
 /*
