@@ -16,7 +16,7 @@
 
 #include "boot/lz4.h"
 
-#define SLACK     192u
+#define SLACK     192
 #define MIN_MATCH 4u
 #define QUICK     64u /* literals or bytes of a match in a short sequence */
 
