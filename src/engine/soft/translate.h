@@ -172,7 +172,8 @@ struct xlat {
 	uint32_t mem_valid;  /* ... in vcpu.c.aflags */
 	unsigned n;
 	unsigned held;     /* bit n: the host's R(9+n) still has the value of the guest's, see emit_insn() */
-	unsigned r9_group; /* the group whose addend R9 holds, or 0 */
+	unsigned r9_group; /* the group whose addend or address R9 holds, or 0 */
+	unsigned saved;    /* bit n: that of group n is in vcpu.group_addend as well */
 	bool slotted;      /* the instruction has a slot: the host may refuse its access */
 	bool may_slot;     /* the next access may have a slot: nothing has changed if the host refuses it */
 	int32_t rsp_due;   /* what has still to be added to RSP: see emit_stack_adjust() */
@@ -268,6 +269,13 @@ struct access {
 };
 /* Where the addend of group @n is in memory. */
 uint32_t addend_slot(const struct xlat *x, unsigned n);
+/*
+ * Puts what R9 holds into memory, if it is wanted again: code in @o, which overwrites R9. A stub does
+ * that too, but comes back with R9 fetched from there (struct desc.group).
+ */
+void save_r9(struct xlat *x, struct emitter *o);
+/* The same before R9 gets another value. */
+void release_r9(struct xlat *x);
 /* Does access @which of the instruction belong to a group? */
 bool is_grouped(const struct xlat *x, unsigned which);
 /* ... and is not the first there, so that it cannot fail? */

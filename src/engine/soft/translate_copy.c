@@ -176,6 +176,8 @@ static void emit_plain(struct xlat *x)
 
 	stolen_scan(in, &u);
 	flags_to_host(x, in->reads);
+	if (u.used[0])
+		release_r9(x);
 	for (unsigned i = 0; i < 3; i++) {
 		if (u.load[i] && !(x->held >> i & 1))
 			emit_load(x->o, REG_R9 + i, REG_SLOT(REG_R9 + i));
@@ -183,8 +185,6 @@ static void emit_plain(struct xlat *x)
 		if (u.load[i] || u.store[i])
 			x->held |= 1u << i;
 	}
-	if (u.used[0])
-		x->r9_group = 0;
 	if (in->zi.opcode == 0x82 && in->zi.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && !is_code64(x)) {
 		for (unsigned i = 0; i < in->len; i++)
 			e8(x->o, i + 3u == in->len ? 0x80 : in->bytes[i]);
@@ -348,6 +348,11 @@ static void emit_on_host_address(struct xlat *x, const struct stolen_use *u, con
 			moved.index = SCRATCH0;
 			a = &moved;
 		}
+	} else if (a->base == SCRATCH2 && (u->used[0] || (u->used[1] && u->used[2]))) {
+		emit_mov(o, SCRATCH0, SCRATCH2);
+		moved = *a;
+		moved.base = SCRATCH0;
+		a = &moved;
 	}
 
 	for (unsigned i = 0; i < 16; i++)
@@ -362,12 +367,12 @@ static void emit_on_host_address(struct xlat *x, const struct stolen_use *u, con
 		emit_load(o, REG_RDI, VOFF(spill[2]));
 		return;
 	}
+	if (u->used[0] || (u->used[2] && map[REG_R11] == REG_R9))
+		release_r9(x);
 	for (unsigned i = 0; i < 3; i++)
 		if (u->load[i])
 			emit_load(o, map[REG_R9 + i], REG_SLOT(REG_R9 + i));
 	emit_redirected(x, a, map);
-	if (u->used[0] || (u->used[2] && map[REG_R11] == REG_R9))
-		x->r9_group = 0;
 	for (unsigned i = 0; i < 3; i++) {
 		if (u->store[i])
 			emit_store(o, map[REG_R9 + i], REG_SLOT(REG_R9 + i));

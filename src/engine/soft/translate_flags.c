@@ -32,7 +32,7 @@ void flags_to_memory(struct xlat *x, uint32_t need)
 
 	if (!(need & x->host_valid & ~x->mem_valid))
 		return;
-	x->r9_group = 0;
+	release_r9(x);
 	x->held = 0;
 	emit_flags_to_ax(o);
 	if (keep) {
@@ -76,7 +76,7 @@ void flags_to_host(struct xlat *x, uint32_t need)
 		return;
 	/* All six move together, so what only RFLAGS knows goes to memory first. */
 	flags_to_memory(x, FLAG_ARITH);
-	x->r9_group = 0;
+	release_r9(x);
 	x->held = 0;
 	emit_mov(o, SCRATCH2, REG_RAX);
 	/* movzx eax, word gs:[aflags] */

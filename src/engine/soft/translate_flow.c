@@ -172,6 +172,7 @@ static uint32_t emit_side_exit(struct xlat *x, int64_t target, uint32_t live)
 	struct emitter *o = x->o;
 
 	x->o = &x->cold;
+	x->r9_group = 0;
 	emit_exit(x, target, live, 0);
 	x->o = o;
 	x->host_valid = host;
@@ -564,8 +565,8 @@ void emit_call(struct xlat *x)
 /* R9 = @reg for as long as the push takes, also if that goes by way of C. */
 static void emit_hold_target(struct xlat *x, unsigned reg)
 {
+	release_r9(x);
 	emit_mov(x->o, SCRATCH2, reg);
-	emit_store(x->o, SCRATCH2, VOFF(group_addend[TARGET_GROUP]));
 	x->r9_group = TARGET_GROUP;
 }
 

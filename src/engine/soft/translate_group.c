@@ -245,11 +245,12 @@ static void plan_copy(struct values *v, unsigned i, const struct insn *in)
 
 	/*
 	 * What reads flags restores them through R9. The copy may have a REX and
-	 * a SIB, or one byte of VEX and a SIB, more than the original: 15 bytes at most.
+	 * a SIB, or one byte of VEX and a SIB, more than the original, or instead of the SIB a
+	 * displacement of four bytes: 15 bytes at most.
 	 */
-	if (in->len <= 13 && simple_operand(in, mem) && !(in->reads & FLAG_ARITH) &&
-	    in->zi.mnemonic != ZYDIS_MNEMONIC_CLFLUSH && in->zi.mnemonic != ZYDIS_MNEMONIC_CLFLUSHOPT &&
-	    in->zi.mnemonic != ZYDIS_MNEMONIC_CLWB)
+	if (in->len <= 13 && in->len - in->zi.raw.disp.size / 8 <= 10 && simple_operand(in, mem) &&
+	    !(in->reads & FLAG_ARITH) && in->zi.mnemonic != ZYDIS_MNEMONIC_CLFLUSH &&
+	    in->zi.mnemonic != ZYDIS_MNEMONIC_CLFLUSHOPT && in->zi.mnemonic != ZYDIS_MNEMONIC_CLWB)
 		note_access(v, i, ACCESS_OPERAND, gpr_number(mem->mem.base),
 			    mem->mem.disp.has_displacement ? mem->mem.disp.value : 0, mem->size / 8,
 			    mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE, true);
@@ -340,6 +341,7 @@ void plan_groups(struct xlat *x)
 
 	memset(t->plan, 0, sizeof(t->plan[0]) * x->n);
 	x->r9_group = 0;
+	x->saved = 0;
 	if (!is_code64(x) || x->single || x->ungrouped || x->phys2 != ~0ull ||
 	    (x->engine->disable & SOFT_NO_GROUPS))
 		return;
@@ -385,6 +387,30 @@ uint32_t addend_slot(const struct xlat *x, unsigned n)
 	return n == STACK_GROUP ? VOFF(stack[stack_entry(x->block->phys)].addend) : VOFF(group_addend[n]);
 }
 
+/* Does this instruction, or one behind it, want what R9 holds? */
+static bool r9_wanted(const struct xlat *x)
+{
+	const struct access_plan *p = x->t->plan[x->in - x->t->insns];
+
+	return x->r9_group && (x->r9_group == TARGET_GROUP || p[0].group == x->r9_group ||
+			       p[1].group == x->r9_group || next_use(x, x->r9_group) < BLOCK_MAX_INSNS);
+}
+
+void save_r9(struct xlat *x, struct emitter *o)
+{
+	if (x->r9_group == STACK_GROUP || (x->saved >> x->r9_group & 1) || !r9_wanted(x))
+		return;
+	emit_store(o, SCRATCH2, VOFF(group_addend[x->r9_group]));
+	if (o == &x->hot)
+		x->saved |= 1u << x->r9_group;
+}
+
+void release_r9(struct xlat *x)
+{
+	save_r9(x, x->o);
+	x->r9_group = 0;
+}
+
 /*
  * Where the check of the group of the stack fails to: a record for the thunk,
  * which goes on behind that, in the exit's jump, when it has no page for the group.
@@ -406,47 +432,56 @@ static struct stack_record *emit_stack_stub(struct xlat *x, struct block_exit *e
 	return record;
 }
 
-/* The leader's check. Returns the register that holds the addend. */
+/*
+ * The leader's check. Returns the register that holds the addend of the stack's group, or where the lowest
+ * byte of any other is.
+ */
 static unsigned emit_check(struct xlat *x, unsigned n, const struct access *own, int32_t at)
 {
 	const struct group *g = &x->t->groups[n];
 	uint32_t view = (uint32_t)(mode_view(x->mode) * sizeof(struct tlb_view_table));
 	uint32_t tag = (g->write ? VOFF(tlb[0].tag_w) : VOFF(tlb[0].tag_r)) + view;
-	uint32_t host = VOFF(tlb[0].host) + view;
 	struct emitter *o = x->o;
 	int32_t from_low = (int32_t)(at - g->low);
 	bool use_r9 = wants_r9(x, n), stack = n == STACK_GROUP;
 	unsigned entry = stack_entry(x->block->phys);
-	unsigned addend = use_r9 ? SCRATCH2 : SCRATCH0, reg = own->reg;
+	unsigned result = use_r9 ? SCRATCH2 : SCRATCH0, reg = own->reg;
+	unsigned at_low = stack ? SCRATCH0 : result;
 	unsigned span = (unsigned)(g->high - g->low);
-	uint32_t resume = cache_off(x, o->p), stub;
 	struct stack_record *record = NULL;
+	uint32_t resume, stub;
 	struct block_exit *e;
 	struct desc *d;
 
+	if (use_r9)
+		release_r9(x);
+	resume = cache_off(x, o->p);
 	if (is_stolen(reg)) {
-		emit_load(o, SCRATCH0, REG_SLOT(reg));
-		reg = SCRATCH0;
+		emit_load(o, at_low, REG_SLOT(reg));
+		reg = at_low;
 	}
 	if (own->disp != from_low)
-		emit_lea(o, true, SCRATCH0, reg, own->disp - from_low);
-	else if (reg != SCRATCH0)
-		emit_mov(o, SCRATCH0, reg);
+		emit_lea(o, true, at_low, reg, own->disp - from_low);
+	else if (reg != at_low)
+		emit_mov(o, at_low, reg);
 	if (stack) {
-		emit_gs(o, true, 0x2b, SCRATCH0,
+		emit_gs(o, true, 0x2b, at_low,
 			g->write ? VOFF(stack[entry].tag_w) : VOFF(stack[entry].tag_r));
 	} else {
-		emit_mov32(o, SCRATCH1, SCRATCH0);
+		emit_mov32(o, SCRATCH1, at_low);
 		emit_shift32(o, 5, SCRATCH1, PAGE_SHIFT);
-		emit_gs_index8(o, true, 0x2b, SCRATCH0, SCRATCH1, tag);
+		emit_gs_index8(o, true, 0x2b, at_low, SCRATCH1, tag);
 	}
-	e8(o, 0x49); /* cmp r11, 4096 - span */
+	e8(o, 0x49); /* cmp at_low, 4096 - span */
 	e8(o, 0x81);
-	e8(o, 0xfb);
+	e8(o, 0xf8 | (at_low & 7));
 	e32(o, PAGE_SIZE - span);
 
 	x->o = &x->cold;
 	stub = cache_off(x, x->cold.p);
+	save_r9(x, &x->cold);
+	if (at_low != SCRATCH0)
+		emit_mov(x->o, SCRATCH0, at_low);
 	e = emit_group_exit(x);
 	if (stack)
 		record = emit_stack_stub(x, e, x->engine->thunk_stack[entry][g->write]);
@@ -474,16 +509,17 @@ static unsigned emit_check(struct xlat *x, unsigned n, const struct access *own,
 	d->check.exit = e->index;
 	d->resume = resume;
 
-	if (stack) {
-		emit_load(o, addend, addend_slot(x, n));
-	} else {
-		emit_gs_index8(o, true, 0x8b, addend, SCRATCH1, host);
-		emit_gs_index8(o, true, 0x2b, addend, SCRATCH1, tag);
-		emit_store(o, addend, addend_slot(x, n));
-	}
-	if (use_r9)
+	if (stack)
+		emit_load(o, result, addend_slot(x, n));
+	else
+		emit_gs_index8(o, true, 0x03, result, SCRATCH1, VOFF(tlb[0].host) + view);
+	if (use_r9) {
 		x->r9_group = n;
-	return addend;
+	} else if (!stack) {
+		emit_store(o, result, VOFF(group_addend[n]));
+		x->saved |= 1u << n;
+	}
+	return result;
 }
 
 bool is_grouped(const struct xlat *x, unsigned which)
@@ -509,25 +545,32 @@ void emit_grouped(struct xlat *x, unsigned which, const struct access *own, stru
 {
 	const struct access_plan *p = &x->t->plan[x->in - x->t->insns][which];
 	struct emitter *o = x->o;
-	unsigned addend;
+	unsigned from;
 
 	if (p->leader) {
 		flags_clobber(x, x->in->live_in);
-		addend = emit_check(x, p->group, own, p->at);
+		from = emit_check(x, p->group, own, p->at);
 	} else if (x->r9_group == p->group) {
-		addend = SCRATCH2;
+		from = SCRATCH2;
 	} else {
-		addend = SCRATCH0;
+		from = SCRATCH0;
 		if (wants_r9(x, p->group)) {
-			addend = SCRATCH2;
+			release_r9(x);
+			from = SCRATCH2;
 			x->r9_group = p->group;
 		}
-		emit_load(o, addend, addend_slot(x, p->group));
+		emit_load(o, from, addend_slot(x, p->group));
 	}
-	*a = (struct address){ .base = own->reg, .index = addend, .disp = own->disp };
+	if (p->group != STACK_GROUP) {
+		*a = (struct address){ .base = from,
+				       .index = EMIT_NOREG,
+				       .disp = (int32_t)(p->at - x->t->groups[p->group].low) };
+		return;
+	}
+	*a = (struct address){ .base = own->reg, .index = from, .disp = own->disp };
 	if (!is_stolen(own->reg))
 		return;
-	if (addend == SCRATCH0) {
+	if (from == SCRATCH0) {
 		emit_mov(o, SCRATCH1, SCRATCH0);
 		a->index = SCRATCH1;
 	}

@@ -200,8 +200,10 @@ void emit_segment(struct xlat *x, unsigned seg, unsigned size, bool write)
 		return;
 	}
 	if ((x->mode & MODE_CHECK(seg)) || (seg == SEG_CS && write)) {
-		struct desc *d = emit_leave(x, DESC_SEGMENT);
+		struct desc *d;
 
+		save_r9(x, o);
+		d = emit_leave(x, DESC_SEGMENT);
 		d->access.seg = (uint8_t)seg & 7;
 		d->access.size = (uint8_t)size;
 		d->access.write = write;
@@ -293,6 +295,7 @@ void emit_access(struct xlat *x, unsigned size, enum access_kind kind)
 	/* cold: leave; C undoes the subtraction */
 	x->o = &x->cold;
 	stub = cache_off(x, x->cold.p);
+	save_r9(x, &x->cold);
 	if (slot >= 0)
 		record = emit_slot_stub(x, x->engine->thunk_slot[write]);
 	d = emit_leave(x, DESC_ACCESS);

@@ -85,7 +85,7 @@ void emit_string(struct xlat *x)
 	uint32_t stub;
 
 	flags_clobber(x, FLAG_ARITH);
-	x->r9_group = 0;
+	release_r9(x);
 	e8(o, 0x48); /* cmp rcx, 4096 / size */
 	e8(o, 0x81);
 	e8(o, 0xf9);
