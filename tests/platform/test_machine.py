@@ -413,12 +413,15 @@ class OnATerminal(unittest.TestCase):
         pid, fd = pty.fork()
         if pid == 0:
             signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
             child = os.fork()
             if child == 0:
                 signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
                 os.setpgid(0, 0)
                 os.execv(FAKE, [FAKE, "echo"])
-            time.sleep(1)
+            os.write(1, b"waiting\r\n")
+            signal.sigwait([signal.SIGUSR1])
             modes = termios.tcgetattr(0)
             os.write(1, b"cooked\r\n" if modes[3] & termios.ICANON else b"raw\r\n")
             os.tcsetpgrp(0, child)
@@ -427,8 +430,10 @@ class OnATerminal(unittest.TestCase):
         t = Terminal.__new__(Terminal)
         t.pid, t.fd, t.out = pid, fd, bytearray()
         self.addCleanup(t.close)
+        t.read_until(b"waiting")
+        t.read_until(b"ready")
+        os.kill(pid, signal.SIGUSR1)
         t.read_until(b"cooked")
-        self.assertIn(b"ready", t.out)
         end = time.time() + 5
         while t.modes()[3] & termios.ICANON and time.time() < end:
             time.sleep(0.01)

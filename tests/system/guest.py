@@ -136,6 +136,11 @@ class Guest:
         self.expect(rb"^" + re.escape(wanted.encode()) + rb"\r*$", 20, what)
         self.expect(rb"^lguest# ", 20, "prompt")
 
+    def start(self, command):
+        """A command that runs on; returns when it has the terminal, and not the shell any more."""
+        self.send(f"sh -c 'echo g\"\"o; exec {command}'\n")
+        self.expect(rb"^go\r*$", 20, f"the start of {command!r}")
+
     def wait(self, timeout=None):
         """Waits for the end; returns the exit status (negative: a signal)."""
         deadline = time.monotonic() + (timeout or self.timeout)

@@ -45,9 +45,7 @@ def shell(runner, value):
         guest.type("garbage\x15echo kill-\x08-line", "kill-line", "^U and ^H")
         guest.type("\x1b[A", "kill-line", "the last command again, by cursor up")
         for command in ("sleep 1000", "cat"):
-            guest.send(command + "\n")
-            guest.expect(command.encode(), 20)
-            time.sleep(0.5)
+            guest.start(command)
             guest.send("\x03")
             guest.expect(PROMPT, 10, f"prompt after ^C on {command}")
             need_equal(guest.run("echo $?"), "130\n", f"status of an interrupted {command}")
@@ -57,8 +55,7 @@ def shell(runner, value):
         guest.expect(rb"a line\r*\na line\r*\n", 10, "what cat repeats")
         guest.send("\x04")
         guest.expect(PROMPT, 10, "prompt after ^D")
-        guest.send("sleep 1000\n")
-        time.sleep(0.5)
+        guest.start("sleep 1000")
         guest.send("\x1a")
         guest.expect(rb"Stopped", 10, "^Z")
         guest.expect(PROMPT, 10)
@@ -113,8 +110,7 @@ def panic_reset(runner):
 def typing_ahead(runner):
     """2000 characters pasted at once all arrive."""
     with runner.shell() as guest:
-        guest.send("cat >/tmp/paste\n")
-        time.sleep(0.5)
+        guest.start("cat >/tmp/paste")
         lines = [f"line {n:03} " + "x" * 40 for n in range(40)]
         for line in lines:
             guest.send(line + "\n")
@@ -238,7 +234,7 @@ def clock(runner):
         start = time.monotonic()
         guest.run("sleep 3")
         took = time.monotonic() - start
-        need(2.8 < took < 4.0, f"sleep 3 took {took:.2f} s")
+        need(2.8 < took < 5.0, f"sleep 3 took {took:.2f} s")
         guest.send("poweroff -f\n")
         guest.check_end(EXIT_POWER_OFF)
 

@@ -50,8 +50,7 @@ def console_hvc0(runner, value):
     with runner.shell(kernel=value, append=["console=hvc0"]) as guest:
         need_equal(guest.must("tty"), "/dev/hvc0\n", "terminal")
         guest.type("echo onne\x7f\x7fe two", "one two", "line editing")
-        guest.send("sleep 100\n")
-        time.sleep(0.5)
+        guest.start("sleep 100")
         guest.send("\x03")
         guest.expect(PROMPT, 20, "prompt after ^C")
         need("from the kernel" in guest.run("echo '<1>from the kernel' >/dev/kmsg; sleep 0.1"), "kernel message")
@@ -83,8 +82,8 @@ def console_window(runner):
         guest.expect(PROMPT, what="shell prompt")
         need_equal(guest.must("stty size"), "33 101\n", "size at the start")
         # Not by the shell itself: it is in the background while a command runs.
-        guest.send("""sh -c 'trap "echo changed to \\$(stty size)" WINCH; while :; do sleep 0.1; done'\n""")
-        time.sleep(0.5)
+        guest.send("""sh -c 'trap "echo changed to \\$(stty size)" WINCH; echo g""o; while :; do sleep 0.1; done'\n""")
+        guest.expect(rb"^go\r*$", 20, "the start of the command")
         for rows, columns in (50, 132), (24, 80):
             resize(guest, rows, columns)
             guest.expect(b"^changed to %d %d\r*$" % (rows, columns), 20, "SIGWINCH")
@@ -116,8 +115,8 @@ def console_choice(runner):
 def console_escapes(runner):
     """--escape= switches the keys that end lguest."""
     with runner.shell(options=["--escape=none"], append=["console=hvc0"]) as guest:
-        guest.send("stty raw -echo; dd bs=1 count=6 2>/dev/null | od -An -tx1; stty sane\n")
-        time.sleep(1)
+        guest.send("stty raw -echo; echo g''o; dd bs=1 count=6 2>/dev/null | od -An -tx1; stty sane\n")
+        guest.expect(rb"^go\r*$", 20, "the start of the command")
         guest.send(b"\x03\x03\x03\x01x\x01")
         guest.expect(rb"03 03 03 01 78 01", 20, "the keys, in the guest")
         guest.expect(PROMPT, 20)

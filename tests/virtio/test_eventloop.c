@@ -155,7 +155,8 @@ static void test_helper_thread(void **state)
 	usleep(100000);
 	before = p.calls;
 	eventfd_write(p.source.fd, 1);
-	usleep(100000);
+	for (uint64_t deadline = now_ms() + 10000; p.calls == before && now_ms() < deadline;)
+		usleep(1000);
 	assert_int_equal(p.calls, before + 1);
 	assert_true(pthread_equal(p.caller, h.thread));
 	/* Wake-ups arrive as well. */
