@@ -40,6 +40,9 @@ struct generator {
 	unsigned base[2];  /* family group: the registers that memory is accessed off */
 	int32_t away[2];   /* ... how far they have been moved from there */
 	bool own_code;     /* ... base[0] points at the case itself */
+	unsigned index;    /* ... what may be added to both, or 0 (RAX): nothing */
+	bool indexed;      /* ... is added in this access */
+	unsigned scale;    /* ... times 1 << scale */
 	unsigned nfixups;
 	struct fixup fixup[MAX_FIXUPS];
 };

@@ -38,6 +38,15 @@ static void choose_bases(struct generator *g)
 			g->c->regs[reg] &= ~7ull;
 		g->assigned |= 1u << reg;
 	}
+	/* An index: small, so that the accesses stay where they are. */
+	g->index = rnd_pct(r, 50) ? gen_reg(g) : 0;
+	if (g->index == REG_SP_NUM || (g->assigned >> g->index & 1))
+		g->index = 0;
+	if (g->index) {
+		g->c->regs[g->index] = rnd_n(r, 16) - 8ull;
+		g->assigned |= 1u << g->index;
+		g->scale = rnd_n(r, 4);
+	}
 	/* The code's own bytes, which are only written back as they were. */
 	g->own_code = rnd_pct(r, 8) && g->base[0] != REG_SP_NUM && g->base[1] != g->base[0];
 	if (g->own_code)
@@ -54,12 +63,14 @@ static void emit_op(struct generator *g, unsigned prefix, bool w, unsigned op, u
 
 	if (prefix)
 		b[n++] = (uint8_t)prefix;
-	b[n++] = (uint8_t)(0x40 | w << 3 | reg >> 3 << 2 | base >> 3);
+	b[n++] = (uint8_t)(0x40 | w << 3 | reg >> 3 << 2 | (g->indexed ? g->index >> 3 << 1 : 0) | base >> 3);
 	if (op >= 0x100)
 		b[n++] = 0x0f;
 	b[n++] = (uint8_t)op;
-	b[n++] = (uint8_t)((wide ? 0x80 : 0x40) | (reg & 7) << 3 | (base & 7));
-	if ((base & 7) == 4)
+	b[n++] = (uint8_t)((wide ? 0x80 : 0x40) | (reg & 7) << 3 | (g->indexed ? 4 : base & 7));
+	if (g->indexed)
+		b[n++] = (uint8_t)(g->scale << 6 | (g->index & 7) << 3 | (base & 7));
+	else if ((base & 7) == 4)
 		b[n++] = 0x24;
 	for (unsigned i = 0; i < (wide ? 4 : 1); i++)
 		b[n++] = (uint8_t)(disp >> (8 * i));
@@ -74,7 +85,8 @@ static unsigned other_reg(struct generator *g)
 
 	do
 		reg = gen_reg(g);
-	while (reg == REG_SP_NUM || (rnd_pct(&g->r, 85) && (reg == g->base[0] || reg == g->base[1])));
+	while (reg == REG_SP_NUM || (rnd_pct(&g->r, 85) && (reg == g->base[0] || reg == g->base[1] ||
+							    (g->index && reg == g->index))));
 	return reg;
 }
 
@@ -150,6 +162,17 @@ static void change_base(struct generator *g, unsigned which)
 	}
 }
 
+static void change_index(struct generator *g)
+{
+	unsigned index = g->index;
+	uint8_t add[] = { (uint8_t)(0x48 | index >> 3), 0x83, (uint8_t)(0xc0 | (index & 7)),
+			  (uint8_t)(rnd_n(&g->r, 5) - 2) };
+
+	if (rnd_pct(&g->r, 20))
+		add[0] &= (uint8_t)~8u; /* of 32 bits: nothing is known of it any more */
+	gen_emit(g, add, sizeof(add), 1u << index);
+}
+
 static void stack_op(struct generator *g)
 {
 	struct rng *r = &g->r;
@@ -206,6 +229,16 @@ void gen_group(struct generator *g)
 			break;
 		}
 		/* fall through */
-	default: access_memory(g, g->base[which], disp - g->away[which]); break;
+	case 3:
+		if (g->index) {
+			change_index(g);
+			break;
+		}
+		/* fall through */
+	default:
+		g->indexed = g->index && !g->own_code && rnd_pct(r, 60);
+		access_memory(g, g->base[which], disp - g->away[which]);
+		g->indexed = false;
+		break;
 	}
 }

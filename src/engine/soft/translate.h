@@ -110,6 +110,8 @@ struct access_plan {
 
 struct group {
 	uint32_t value;    /* what its base registers hold, by number */
+	uint32_t index;    /* the same of the index registers */
+	unsigned scale;    /* 0: no index */
 	int64_t low, high; /* bytes, relative to that */
 	bool write;
 	bool stack; /* some access is to the stack by way of RSP */
@@ -260,13 +262,16 @@ struct address {
 };
 /* Which accesses of the block share a check. */
 void plan_groups(struct xlat *x);
-/* An access to [@reg + @disp]. */
+/* An access to [@reg + @index * @scale + @disp]; without an index, @scale is 0. */
 struct access {
 	unsigned reg;
 	int32_t disp;
 	unsigned size;
 	bool write;
+	unsigned index, scale;
 };
+/* That of a memory operand whose base is a general register. */
+struct access operand_access(const ZydisDecodedOperand *mem);
 /* Where the addend of group @n is in memory. */
 uint32_t addend_slot(const struct xlat *x, unsigned n);
 /*

@@ -415,9 +415,7 @@ void emit_copy(struct xlat *x)
 	    in->zi.mnemonic == ZYDIS_MNEMONIC_CLWB)
 		size = 1; /* whatever line the byte is in */
 	if (is_grouped(x, ACCESS_OPERAND)) {
-		struct access own = { gpr_number(mem->mem.base),
-				      mem->mem.disp.has_displacement ? (int32_t)mem->mem.disp.value : 0, size,
-				      write };
+		struct access own = operand_access(mem);
 		struct address a;
 
 		emit_grouped(x, ACCESS_OPERAND, &own, &a);

@@ -395,7 +395,8 @@ static void emit_load_target(struct xlat *x, unsigned size, const struct address
 static void emit_stack_access(struct xlat *x, int32_t disp, unsigned size, bool write, struct address *a)
 {
 	if (is_grouped(x, ACCESS_STACK)) {
-		emit_grouped(x, ACCESS_STACK, &(struct access){ REG_RSP, disp + x->rsp_due, size, write }, a);
+		emit_grouped(x, ACCESS_STACK,
+			     &(struct access){ REG_RSP, disp + x->rsp_due, size, write, EMIT_NOREG, 0 }, a);
 		return;
 	}
 	flags_clobber(x, x->in->live_in);
@@ -514,7 +515,7 @@ void emit_leave_insn(struct xlat *x)
 	if (is_grouped(x, ACCESS_STACK)) {
 		struct address a;
 
-		emit_grouped(x, ACCESS_STACK, &(struct access){ REG_RBP, 0, size, false }, &a);
+		emit_grouped(x, ACCESS_STACK, &(struct access){ REG_RBP, 0, size, false, EMIT_NOREG, 0 }, &a);
 		emit_load_from(x, SCRATCH1, size, &a); /* it may fault, see struct stack_entry */
 		emit_lea(o, true, REG_RSP, REG_RBP, (int32_t)size);
 		emit_mov(o, REG_RBP, SCRATCH1);

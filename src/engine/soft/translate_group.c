@@ -72,11 +72,15 @@ static void forget_all(struct values *v)
 }
 
 /* @lead: may it be the first of a new group? */
-static void note_access(struct values *v, unsigned i, unsigned which, unsigned reg, int64_t disp, int size,
-			bool write, bool lead)
+static void note_access(struct values *v, unsigned i, unsigned which, const struct access *a, bool lead)
 {
 	struct translator *t = v->x->t;
-	int64_t at = v->off[reg] + disp;
+	bool indexed = a->scale;
+	uint32_t value = v->value[a->reg], index = indexed ? v->value[a->index] : 0;
+	int64_t at = v->off[a->reg] + a->disp + (indexed ? a->scale * v->off[a->index] : 0);
+	bool write = a->write, stack = a->reg == REG_RSP && !indexed;
+	int64_t disp = a->disp;
+	int size = (int)a->size;
 	struct group *g;
 	unsigned n;
 
@@ -88,7 +92,7 @@ static void note_access(struct values *v, unsigned i, unsigned which, unsigned r
 		int64_t low, high;
 
 		g = &t->groups[n];
-		if (g->value != v->value[reg])
+		if (g->value != value || g->index != index || g->scale != a->scale)
 			continue;
 		low = at < g->low ? at : g->low;
 		high = at + size > g->high ? at + size : g->high;
@@ -97,7 +101,7 @@ static void note_access(struct values *v, unsigned i, unsigned which, unsigned r
 		g->low = low;
 		g->high = high;
 		g->write |= write;
-		g->stack |= reg == REG_RSP;
+		g->stack |= stack;
 		g->count++;
 		t->plan[i][which] = (struct access_plan){ .group = (uint8_t)n, .at = (int32_t)at };
 		return;
@@ -105,11 +109,13 @@ static void note_access(struct values *v, unsigned i, unsigned which, unsigned r
 	if (!lead || v->count == GROUPS_MAX)
 		return;
 	n = ++v->count;
-	t->groups[n] = (struct group){ .value = v->value[reg],
+	t->groups[n] = (struct group){ .value = value,
+				       .index = index,
+				       .scale = a->scale,
 				       .low = at,
 				       .high = at + size,
 				       .write = write,
-				       .stack = reg == REG_RSP,
+				       .stack = stack,
 				       .count = 1 };
 	t->plan[i][which] = (struct access_plan){ .group = (uint8_t)n, .leader = true, .at = (int32_t)at };
 }
@@ -230,13 +236,27 @@ static bool has_high_byte(const struct insn *in)
 	return false;
 }
 
-/* Can the explicit memory operand be addressed as [register + constant + addend]? */
+/* Does the address of the explicit memory operand consist of registers and a constant alone? */
 static bool simple_operand(const struct insn *in, const ZydisDecodedOperand *mem)
 {
-	return mem && in->zi.address_width == 64 && mem->mem.index == ZYDIS_REGISTER_NONE &&
+	return mem && in->zi.address_width == 64 &&
+	       (mem->mem.index == ZYDIS_REGISTER_NONE ||
+		register_class(mem->mem.index) == ZYDIS_REGCLASS_GPR64) &&
 	       register_class(mem->mem.base) == ZYDIS_REGCLASS_GPR64 &&
 	       mem->mem.segment != ZYDIS_REGISTER_FS && mem->mem.segment != ZYDIS_REGISTER_GS && mem->size &&
 	       mem->size <= 512 && !has_high_byte(in);
+}
+
+struct access operand_access(const ZydisDecodedOperand *mem)
+{
+	bool indexed = mem->mem.index != ZYDIS_REGISTER_NONE;
+
+	return (struct access){ .reg = gpr_number(mem->mem.base),
+				.disp = mem->mem.disp.has_displacement ? (int32_t)mem->mem.disp.value : 0,
+				.size = mem->size / 8,
+				.write = mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE,
+				.index = indexed ? gpr_number(mem->mem.index) : EMIT_NOREG,
+				.scale = indexed ? mem->mem.scale : 0 };
 }
 
 static void plan_copy(struct values *v, unsigned i, const struct insn *in)
@@ -250,10 +270,11 @@ static void plan_copy(struct values *v, unsigned i, const struct insn *in)
 	 */
 	if (in->len <= 13 && in->len - in->zi.raw.disp.size / 8 <= 10 && simple_operand(in, mem) &&
 	    !(in->reads & FLAG_ARITH) && in->zi.mnemonic != ZYDIS_MNEMONIC_CLFLUSH &&
-	    in->zi.mnemonic != ZYDIS_MNEMONIC_CLFLUSHOPT && in->zi.mnemonic != ZYDIS_MNEMONIC_CLWB)
-		note_access(v, i, ACCESS_OPERAND, gpr_number(mem->mem.base),
-			    mem->mem.disp.has_displacement ? mem->mem.disp.value : 0, mem->size / 8,
-			    mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE, true);
+	    in->zi.mnemonic != ZYDIS_MNEMONIC_CLFLUSHOPT && in->zi.mnemonic != ZYDIS_MNEMONIC_CLWB) {
+		struct access own = operand_access(mem);
+
+		note_access(v, i, ACCESS_OPERAND, &own, true);
+	}
 	follow_copy(v, in);
 }
 
@@ -265,7 +286,8 @@ static void note_stack(struct values *v, unsigned i, unsigned reg, int disp, int
 		       bool second)
 {
 	if (size == 8)
-		note_access(v, i, ACCESS_STACK, reg, disp, size, write, !second);
+		note_access(v, i, ACCESS_STACK, &(struct access){ reg, disp, 8, write, EMIT_NOREG, 0 },
+			    !second);
 }
 
 static void plan_insn(struct values *v, unsigned i, const struct insn *in)
@@ -460,7 +482,15 @@ static unsigned emit_check(struct xlat *x, unsigned n, const struct access *own,
 		emit_load(o, at_low, REG_SLOT(reg));
 		reg = at_low;
 	}
-	if (own->disp != from_low)
+	if (own->scale) {
+		unsigned index = own->index;
+
+		if (is_stolen(index)) {
+			emit_load(o, SCRATCH1, REG_SLOT(index));
+			index = SCRATCH1;
+		}
+		emit_mem(o, true, 0x8d, at_low, reg, index, own->scale, own->disp - from_low);
+	} else if (own->disp != from_low)
 		emit_lea(o, true, at_low, reg, own->disp - from_low);
 	else if (reg != at_low)
 		emit_mov(o, at_low, reg);
