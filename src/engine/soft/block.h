@@ -153,7 +153,7 @@ struct desc {
 	uint32_t id;
 	uint8_t kind;
 	uint8_t len;    /* of the guest instruction */
-	uint8_t group;  /* the group whose addend is in R9, or 0 */
+	uint8_t group;  /* the group that R9 serves, or 0 */
 	uint16_t off;   /* its offset from the page (0..4095) */
 	uint32_t block; /* meta offset of the struct block */
 	/* cache offset: of the access itself, r11 = host address; of the check of a group; behind the exit */
@@ -193,7 +193,7 @@ struct desc {
 struct stack_record {
 	uint32_t resume; /* cache offset of the check */
 	uint16_t span;
-	uint8_t group; /* whose addend is in R9 */
+	uint8_t group; /* that R9 serves */
 } __attribute__((packed, aligned(1)));
 
 /* The same of an access with a slot; behind it goes on what leaves for C. */

@@ -3,28 +3,27 @@
  * One check for several memory accesses (soft-engine-notes.md 1a, "group").
  *
  * The pushes of a function's entry, the fields of one struct, a load and the
- * store to the same place: all lie within a few bytes of a value that does not
+ * store to the same element of an array: all lie within a few bytes of a value that does not
  * change between them. A first pass follows, through the instructions of
  * the block, which register holds which value plus which constant. Accesses off
- * the same value make a group. The first of them, the leader, checks the whole
- * range, for writing if any member writes, and computes what has to be
- * added to the guest's addresses to get the host's:
+ * the same value, or the same two with the same scale, make a group. The first of them, the leader, checks the whole
+ * range, for writing if any member writes, and computes where its lowest byte is on the host.
+ * The members need no guest register any more:
  *
- *	lea	r11, [rsp - 40]			the lowest byte
- *	mov	r10d, r11d
+ *	lea	r9, [rbx + 16]			the lowest byte
+ *	mov	r10d, r9d
  *	shr	r10d, 12
- *	sub	r11, gs:[r10*8 + tag]
- *	cmp	r11, 4096 - 40			all 40 bytes lie in that page
- *	ja	stub
- *	mov	r9, gs:[r10*8 + host]
  *	sub	r9, gs:[r10*8 + tag]
- *	mov	gs:[group_addend + 8*n], r9
- *	mov	[rsp + r9 - 8], rbp		push rbp
+ *	cmp	r9, 4096 - 40			all 40 bytes lie in that page
+ *	ja	stub
+ *	add	r9, gs:[r10*8 + host]
+ *	mov	rax, [r9 + 8]			mov rax, [rbx + 24]
  *	...
- *	mov	[rsp + r9 - 16], rbx		mov [rsp - 16], rbx
+ *	mov	[r9], rcx			mov [rbx + 16], rcx
  *
- * R9 serves the group that is needed next; others are fetched from
- * group_addend, which also survives a way through C in between. That is safe
+ * R9 serves the group that is needed next. It is put into group_addend where
+ * another value takes its place and the group is wanted again (release_r9()), or in
+ * a stub in between, which overwrites it on a way through C (save_r9()). It stays right
  * because nothing takes rights away from TLB entries but system instructions,
  * behind which no group goes on, and the dispatcher.
  *
@@ -37,6 +36,10 @@
  *	cmp	r11, 4096 - 40
  *	ja	stub			to a thunk that fills it from the TLB (thunk.c)
  *	mov	r9, gs:[stack[n].addend]
+ *	mov	[rsp + r9 - 8], rbp		push rbp
+ *	mov	[rsp + r9 - 16], rbx		mov [rsp - 16], rbx
+ *
+ * R9 has the addend there, which is always to be had from memory again.
  *
  * A check may fail for what only a later member wants (the other page of two, a
  * page that is clean or has code in it). Then the exit leads to another

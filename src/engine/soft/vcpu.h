@@ -178,7 +178,7 @@ struct soft_vcpu {
 	uint64_t vbase;    /* linear address of the page that the current block lies in */
 	uint64_t x10, x11; /* scratch registers at an exit */
 	uint64_t x9;       /* R9 on entry */
-	/* What to add to the addresses of a group of accesses; by number, from 1 (translate_group.c). */
+	/* Where the lowest byte of a group of accesses is, if R9 does not have it; by number, from 1 (translate_group.c). */
 	uint64_t group_addend[16];
 	struct stack_entry stack[STACK_ENTRIES];
 	int32_t stack_budget[STACK_ENTRIES]; /* how often an entry may be filled before the next kick */
