@@ -59,8 +59,6 @@ static void mapped_twice(void)
 
 /* ---- code that is written ---- */
 
-USER_CODE(cross_store, "mov %eax, (%rdi); int3");
-
 static void write_target(struct regs *r)
 {
 	set_value(scene.target[0], scene.value[1]);
@@ -347,6 +345,27 @@ static void compatibility(void)
 	if (!good)
 		show_trap();
 	ok(good, "64-bit and 32-bit code by turns%s", pass);
+
+	/* The last to have been in the page, before it is remapped, is code with a segment base. */
+	good = true;
+	remap(pte, target[1], s + 0x1000, INVLPG);
+	gdt[FREE_SEL / 8] = descriptor(0x1000, 0xffffffff, 0xc0fb);
+	for (unsigned i = 0; i < 16; i++) {
+		struct regs wide = user_regs((void *)s), based = user32_regs((void *)(s - 0x1000));
+
+		wide.gpr[RCX] = based.gpr[RCX] = 10;
+		wide.rflags = based.rflags = user_flags;
+		based.cs = FREE_SEL | 3;
+		run_frame(&wide);
+		good = good && trap.vec == 3 && trap.gpr[RBX] == 10u * (i & 1 ? 0x10 : 0x20);
+		remap(pte, target[!(i & 1)], s + 0x1000, i & 2 ? MOV_CR3 : INVLPG_OTHER);
+		run_frame(&based);
+		good = good && trap.vec == 3 && trap.gpr[RBX] == 10u * (i & 1 ? 0x11 : 0x21);
+		remap(pte, target[i & 1], s + 0x1000, i & 4 ? MOV_CR3 : INVLPG);
+	}
+	if (!good)
+		show_trap();
+	ok(good, "code with a segment base, in between%s", pass);
 }
 
 /* The kernel executes the same pages; a breakpoint and single steps of what was linked */

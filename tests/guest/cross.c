@@ -170,6 +170,55 @@ static void taken_away(void)
 	}
 }
 
+/* ---- what else a page table does ---- */
+
+/* Another page table; the accessed bit, which a walk sets again; what a fault takes without INVLPG. */
+static void page_tables(void)
+{
+	bool tables = true, accessed = true, copied = true;
+
+	for (unsigned kind = 0; kind < KINDS; kind++) {
+		struct scene c = new_scene(kind);
+		u64 *pde = pte_of(c.t, 1), old = *pde, other = alloc_page();
+		struct regs r = user_regs(cross_store);
+
+		copy_page(other, phys(old & ADDR));
+		*(u64 *)phys(other + (c.t >> 12 & 511) * 8) = c.target[1] | RWX;
+		for (unsigned i = 0; i < 6; i++) {
+			tables = tables && run_often(c.s, kind, c.value[i & 1]);
+			*pde = i & 1 ? old : (old & ~ADDR) | other;
+			if (i & 2)
+				flush_tlb();
+			else
+				invlpg(c.t);
+		}
+		for (unsigned i = 0; i < 6; i++) {
+			*c.tpte &= ~PTE_A;
+			if (i & 1)
+				flush_tlb();
+			else
+				invlpg(c.t);
+			accessed = accessed && run(c.s, kind, 1, c.value[0]) && (*c.tpte & PTE_A) &&
+				   run_often(c.s, kind, c.value[0]);
+		}
+		for (unsigned i = 0; i < 6; i++) {
+			*c.tpte &= ~PTE_W;
+			invlpg(c.t);
+			copied = copied && run_often(c.s, kind, c.value[i & 1]);
+			r = i & 2 ? kernel_regs(cross_store) : user_regs(cross_store);
+			r.gpr[RDI] = c.t + 0xff0;
+			run_frame(&r);
+			copied = copied && trap.vec == 14 && trap.err == (i & 2 ? 3 : 7);
+			*c.tpte = c.target[!(i & 1)] | RWX;
+			copied = copied && run_often(c.s, kind, c.value[!(i & 1)]);
+		}
+	}
+	ok(tables, "another page table%s", pass);
+	ok(accessed, "accessed bit of the target%s", pass);
+	tcg_is_wrong();
+	ok(copied, "target copied on write%s", pass);
+}
+
 /* ---- address spaces ---- */
 
 static u64 spaces[2];
@@ -267,13 +316,13 @@ static bool shared_source(unsigned kind, unsigned p, bool pcid)
 /* ---- what a PCID has kept ---- */
 
 /* INVLPG takes a global page from all PCIDs. */
-static bool global_elsewhere(unsigned kind)
+static bool global_elsewhere(unsigned kind, u64 va)
 {
 	struct scene c;
 	bool good = true;
 
 	go_to_space(0);
-	c = new_scene(kind);
+	c = new_scene_at(kind, va);
 	*c.tpte |= PTE_G;
 	for (unsigned i = 0; i < 6; i++) {
 		go_to_space(0);
@@ -367,10 +416,13 @@ static void address_spaces(bool pcid)
 			good = good && recycled(kind);
 		ok(good, "code that is new, while a PCID is kept%s", pass);
 		spaces[1] = (spaces[0] & ~0xfffull) | 3 | KEEP;
+		invpcid(2, 0, 0);
 		write_cr3(spaces[1] & ~KEEP);
 		good = true;
 		for (unsigned kind = 0; kind < KINDS; kind++)
-			good = good && global_elsewhere(kind);
+			good = good && global_elsewhere(kind, ~0ull << 47 | new_va());
+		for (unsigned kind = 0; kind < KINDS; kind++)
+			good = good && global_elsewhere(kind, new_va());
 		ok(good, "global target, INVLPG in another PCID%s", pass);
 		write_cr3(cr3);
 		write_cr4(read_cr4() & ~CR4_PCIDE);
@@ -384,6 +436,7 @@ void everything(void)
 	source_remapped();
 	large();
 	taken_away();
+	page_tables();
 	address_spaces(false);
 	address_spaces(true);
 }

@@ -60,6 +60,7 @@ KERNEL_CODE(cross_target,
 	"target_code 0x280, \"jmp cross_target - 0x1000 + 0x1a0\"\n"
 	".org cross_target + 0x1000");
 /* clang-format on */
+USER_CODE(cross_store, "mov %eax, (%rdi); int3");
 u64 user_flags = 2;
 const char *pass = "";
 

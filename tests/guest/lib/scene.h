@@ -46,6 +46,7 @@ u64 new_va(void);
 void copy_code(u64 pa, const char *code, unsigned size);
 void copy_page(u64 pa, const char *code);
 extern const char cross_source[], cross_target[];
+extern const char cross_store[]; /* mov %eax, (%rdi); int3 */
 u64 new_source(unsigned kind);
 u64 new_target(u64 value);
 /* The immediate of all ways into the target */
