@@ -27,9 +27,10 @@ static uint64_t hash_key(uint64_t phys, uint32_t mode)
 	return (phys ^ ((uint64_t)mode << 40) ^ mode) * 0x9e3779b97f4a7c15ull;
 }
 
-static uint32_t *hash_bucket(const struct soft_engine *e, uint64_t key)
+/* All blocks that begin in the same 64 bytes share one: what is looked up next is mostly near. */
+static uint32_t *hash_bucket(const struct soft_engine *e, uint64_t phys, uint32_t mode)
 {
-	return e->hash[key >> (64 - HASH_BUCKET_BITS)];
+	return e->hash[hash_key(phys >> HASH_PIECE_BITS, mode) >> (64 - HASH_BUCKET_BITS)];
 }
 
 /* The part of a slot that comes from the key; never 0 with a block's offset. */
@@ -47,7 +48,7 @@ struct block *block_find(struct soft_engine *e, uint64_t phys, uint32_t mode, bo
 			 uint64_t phys2)
 {
 	uint64_t key = hash_key(phys, mode);
-	const uint32_t *slot = hash_bucket(e, key);
+	const uint32_t *slot = hash_bucket(e, phys, mode);
 	uint32_t tag = hash_tag(key);
 
 	for (unsigned i = 0; i < HASH_BUCKET && slot[i]; i++) {
@@ -67,7 +68,7 @@ struct block *block_find(struct soft_engine *e, uint64_t phys, uint32_t mode, bo
 static void hash_remove(struct soft_engine *e, const struct block *b)
 {
 	uint64_t key = hash_key(b->phys, b->mode);
-	uint32_t *slot = hash_bucket(e, key), mine = hash_tag(key) | meta_off(e, b) >> 3;
+	uint32_t *slot = hash_bucket(e, b->phys, b->mode), mine = hash_tag(key) | meta_off(e, b) >> 3;
 	unsigned at = 0;
 
 	while (at < HASH_BUCKET && slot[at] != mine)
@@ -157,17 +158,32 @@ void block_unlink_cross(struct soft_engine *e)
 	e->cross_links = 0;
 }
 
-static void remove_from(struct soft_engine *e, uint32_t *list, uint32_t off, bool second)
+static uint32_t *list_next(struct block *b, bool second)
 {
-	while (*list) {
-		struct block *b = meta_at(e, *list);
-		uint32_t *next = second ? &block_second(b)->page_next : &b->page_next;
+	return second ? &block_second(b)->page_next : &b->page_next;
+}
 
-		if (*list == off) {
-			*list = *next;
-			return;
-		}
-		list = next;
+static void list_append(struct soft_engine *e, struct page_blocks *l, struct block *b, bool second)
+{
+	*list_next(b, second) = 0;
+	if (l->last)
+		*list_next(meta_at(e, l->last), second) = meta_off(e, b);
+	else
+		l->first = meta_off(e, b);
+	l->last = meta_off(e, b);
+}
+
+static void list_remove(struct soft_engine *e, struct page_blocks *l, uint32_t off, bool second)
+{
+	uint32_t *link = &l->first, before = 0;
+
+	for (; *link; before = *link, link = list_next(meta_at(e, *link), second)) {
+		if (*link != off)
+			continue;
+		*link = *list_next(meta_at(e, off), second);
+		if (l->last == off)
+			l->last = before;
+		return;
 	}
 }
 
@@ -186,9 +202,9 @@ static void drop_block(struct soft_engine *e, struct block *b)
 	uint32_t rel = e->thunk_stale - (b->hot + 5);
 
 	unlink_block(e, b);
-	remove_from(e, &code_page(e, b->phys)->blocks, meta_off(e, b), false);
+	list_remove(e, &code_page(e, b->phys)->blocks, meta_off(e, b), false);
 	if (b->second)
-		remove_from(e, &code_page(e, block_second(b)->phys)->blocks2, meta_off(e, b), true);
+		list_remove(e, &code_page(e, block_second(b)->phys)->blocks2, meta_off(e, b), true);
 	/*
 	 * Jump caches may still lead here, with the target in R11: let them run
 	 * into a jump to the dispatcher. Nobody resumes in these five bytes.
@@ -242,14 +258,14 @@ static void page_forget(struct soft_engine *e, uint64_t phys)
 {
 	struct code_page *p = code_page(e, phys);
 
-	if (p && !p->blocks && !p->blocks2)
+	if (p && !p->blocks.first && !p->blocks2.first)
 		page_clear(e, p);
 }
 
 void block_insert(struct soft_engine *e, struct block *b)
 {
 	uint64_t key = hash_key(b->phys, b->mode);
-	uint32_t *slot = hash_bucket(e, key), self = meta_off(e, b);
+	uint32_t *slot = hash_bucket(e, b->phys, b->mode), self = meta_off(e, b);
 	struct code_page *p = code_page(e, b->phys);
 	struct block *evicted = NULL;
 	unsigned n = 0;
@@ -264,15 +280,13 @@ void block_insert(struct soft_engine *e, struct block *b)
 		n--;
 	}
 	slot[n] = hash_tag(key) | self >> 3;
-	b->page_next = p->blocks;
-	p->blocks = self;
+	list_append(e, &p->blocks, b, false);
 	p->granules |= b->dep;
 	if (b->second) {
 		struct block_second *second = block_second(b);
 
 		p = code_page(e, second->phys);
-		second->page_next = p->blocks2;
-		p->blocks2 = self;
+		list_append(e, &p->blocks2, b, true);
 		p->granules |= second->dep;
 	}
 	/* Not before: one of these pages may be that of @b. */
@@ -292,9 +306,9 @@ static void page_recount(struct soft_engine *e, uint64_t phys)
 	if (!p)
 		return;
 	p->granules = 0;
-	for (b = block_of(e, p->blocks); b; b = block_of(e, b->page_next))
+	for (b = block_of(e, p->blocks.first); b; b = block_of(e, b->page_next))
 		p->granules |= b->dep;
-	for (b = block_of(e, p->blocks2); b; b = block_of(e, block_second(b)->page_next))
+	for (b = block_of(e, p->blocks2.first); b; b = block_of(e, block_second(b)->page_next))
 		p->granules |= block_second(b)->dep;
 	page_forget(e, phys);
 }
@@ -315,7 +329,7 @@ static bool invalidate(struct soft_engine *e, uint64_t phys, unsigned len, const
 		page_forget(e, phys);
 		return false;
 	}
-	for (b = block_of(e, p->blocks); b; b = next) {
+	for (b = block_of(e, p->blocks.first); b; b = next) {
 		next = block_of(e, b->page_next);
 		if (!(b->dep & mask))
 			continue;
@@ -325,7 +339,7 @@ static bool invalidate(struct soft_engine *e, uint64_t phys, unsigned len, const
 		if (b->second)
 			page_forget(e, block_second(b)->phys);
 	}
-	for (b = block_of(e, p->blocks2); b; b = next) {
+	for (b = block_of(e, p->blocks2.first); b; b = next) {
 		next = block_of(e, block_second(b)->page_next);
 		if (!(block_second(b)->dep & mask))
 			continue;
@@ -389,7 +403,11 @@ static void forget_cross_links(struct soft_engine *e, uint32_t from, uint32_t to
 	}
 }
 
-/* Takes all invalid blocks from the lists of a page: once for each region that is emptied. */
+/*
+ * Takes all invalid blocks from the lists of a page: once for each region that is emptied. The lists are in
+ * order of age, so the blocks of the oldest region are the first there; what became
+ * invalid by itself is in no list any more.
+ */
 static void page_sweep(struct soft_engine *e, uint64_t phys)
 {
 	struct code_page *p = code_page(e, phys);
@@ -398,17 +416,12 @@ static void page_sweep(struct soft_engine *e, uint64_t phys)
 		return;
 	p->next = e->emptied;
 	for (unsigned second = 0; second < 2; second++) {
-		uint32_t *list = second ? &p->blocks2 : &p->blocks;
+		struct page_blocks *l = second ? &p->blocks2 : &p->blocks;
 
-		while (*list) {
-			struct block *b = meta_at(e, *list);
-			uint32_t *next = second ? &block_second(b)->page_next : &b->page_next;
-
-			if (b->invalid)
-				*list = *next;
-			else
-				list = next;
-		}
+		while (l->first && ((struct block *)meta_at(e, l->first))->invalid)
+			l->first = *list_next(meta_at(e, l->first), second);
+		if (!l->first)
+			l->last = 0;
 	}
 	page_forget(e, phys);
 }

@@ -40,6 +40,7 @@
  */
 #define HASH_BUCKET_BITS 14
 #define HASH_BUCKET      16
+#define HASH_PIECE_BITS  6
 #define HASH_OFF_BITS    21
 _Static_assert(META_SIZE >> 3 <= 1u << HASH_OFF_BITS, "a hash slot holds any meta offset");
 
@@ -106,12 +107,17 @@ struct block_second {
 	uint32_t unused;
 };
 
+/* Meta offsets of the oldest and the newest of a list; 0: none. */
+struct page_blocks {
+	uint32_t first, last;
+};
+
 /* Physical pages with code in them. */
 struct code_page {
-	uint32_t blocks;   /* meta offset of the first, through page_next */
-	uint32_t blocks2;  /* blocks whose second part lies here, through page2_next */
-	uint64_t granules; /* any block depends on these bytes */
-	uint32_t page;     /* its index in code_pages */
+	struct page_blocks blocks;  /* through page_next */
+	struct page_blocks blocks2; /* those whose second part lies here, through that's page_next */
+	uint64_t granules;          /* any block depends on these bytes */
+	uint32_t page;              /* its index in code_pages */
 	/* Of a free one: index of the next. Else the number of the last emptying of a region that looked at it. */
 	uint32_t next;
 };

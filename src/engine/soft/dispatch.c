@@ -464,7 +464,7 @@ static uint64_t next_block(struct soft_vcpu *v, bool *fatal)
 	b = find_block(v, lin, mode, &global, fatal);
 	if (!b)
 		goto none;
-	if (!(mode & (MODE_CSBASE | MODE_UNGROUPED)))
+	if (!(mode & (MODE_CSBASE | MODE_UNGROUPED)) && !v->link_from)
 		jc_insert(v, view, lin, (uint64_t)(uintptr_t)e->code_rx + b->hot, b->absolute);
 	v->vbase = lin & PAGE_MASK;
 	if (v->link_from && !(e->disable & SOFT_NO_LINKS) && v->link_generation == v->stats.code_flushes) {

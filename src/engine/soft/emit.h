@@ -50,21 +50,40 @@ static inline void e64(struct emitter *e, uint64_t v)
 	ebytes(e, &v, 8);
 }
 
-/* REX with W, and the extension bits of reg, index, base; always emitted. */
+/*
+ * The @n low bytes of @v, first byte lowest: one store instead of @n that each wait for the
+ * last one's pointer. What lies behind them, up to @v's end, is overwritten too.
+ */
+static inline void eput(struct emitter *e, uint64_t v, unsigned n)
+{
+	if (e->end - e->p >= 8) {
+		memcpy(e->p, &v, 8);
+		e->p += n;
+	} else {
+		e->overflow = true;
+	}
+}
+
+/* REX with W, and the extension bits of reg, index, base. */
+static inline unsigned rex_byte(bool w, unsigned reg, unsigned index, unsigned base)
+{
+	return 0x40 | (w << 3) | ((reg >> 3) << 2) | ((index >> 3) << 1) | (base >> 3);
+}
+
 static inline void emit_rex(struct emitter *e, bool w, unsigned reg, unsigned index, unsigned base)
 {
-	e8(e, 0x40 | (w << 3) | ((reg >> 3) << 2) | ((index >> 3) << 1) | (base >> 3));
+	e8(e, rex_byte(w, reg, index, base));
 }
 
 /* op reg, gs:[disp]  (or the store form, by opcode) */
 static inline void emit_gs(struct emitter *e, bool w, unsigned opcode, unsigned reg, uint32_t disp)
 {
-	e8(e, 0x65);
+	uint64_t tail = opcode | (0x04 | ((reg & 7) << 3)) << 8 | 0x25 << 16;
+
 	if (w || reg >= 8)
-		emit_rex(e, w, reg, 0, 0);
-	e8(e, opcode);
-	e8(e, 0x04 | ((reg & 7) << 3));
-	e8(e, 0x25);
+		eput(e, 0x65 | rex_byte(w, reg, 0, 0) << 8 | tail << 16, 5);
+	else
+		eput(e, 0x65 | tail << 8, 4);
 	e32(e, disp);
 }
 
@@ -96,21 +115,22 @@ static inline void emit_store32_imm(struct emitter *e, uint32_t disp, uint32_t i
 static inline void emit_gs_index8(struct emitter *e, bool w, unsigned opcode, unsigned reg, unsigned index,
 				  uint32_t disp)
 {
-	e8(e, 0x65);
-	emit_rex(e, w, reg, index, 0);
-	e8(e, opcode);
-	e8(e, 0x04 | ((reg & 7) << 3));
-	e8(e, 0xc5 | ((index & 7) << 3));
+	eput(e,
+	     0x65 | rex_byte(w, reg, index, 0) << 8 | opcode << 16 |
+		     (uint64_t)(0x04 | ((reg & 7) << 3)) << 24 | (uint64_t)(0xc5 | ((index & 7) << 3)) << 32,
+	     5);
 	e32(e, disp);
 }
 
 /* op reg, rm (register form); @w selects 64 bits */
 static inline void emit_rr(struct emitter *e, bool w, unsigned opcode, unsigned reg, unsigned rm)
 {
+	unsigned tail = opcode | (0xc0 | ((reg & 7) << 3) | (rm & 7)) << 8;
+
 	if (w || reg >= 8 || rm >= 8)
-		emit_rex(e, w, reg, 0, rm);
-	e8(e, opcode);
-	e8(e, 0xc0 | ((reg & 7) << 3) | (rm & 7));
+		eput(e, rex_byte(w, reg, 0, rm) | tail << 8, 3);
+	else
+		eput(e, tail, 2);
 }
 
 static inline void emit_mov(struct emitter *e, unsigned dst, unsigned src)
@@ -136,11 +156,12 @@ static inline void emit_zext16(struct emitter *e, unsigned reg)
 /* @op (5: SHR, 4: SHL) reg32, @n */
 static inline void emit_shift32(struct emitter *e, unsigned op, unsigned reg, unsigned n)
 {
+	unsigned tail = 0xc1 | (0xc0 | (op << 3) | (reg & 7)) << 8 | n << 16;
+
 	if (reg >= 8)
-		e8(e, 0x41);
-	e8(e, 0xc1);
-	e8(e, 0xc0 | (op << 3) | (reg & 7));
-	e8(e, n);
+		eput(e, 0x41 | (uint64_t)tail << 8, 4);
+	else
+		eput(e, tail, 3);
 }
 
 /* The shortest way to put @v into @reg without touching flags. */
@@ -148,17 +169,13 @@ static inline void emit_mov_imm(struct emitter *e, unsigned reg, uint64_t v)
 {
 	if (v <= 0xffffffffu) {
 		if (reg >= 8)
-			e8(e, 0x41);
-		e8(e, 0xb8 | (reg & 7));
-		e32(e, (uint32_t)v);
+			eput(e, 0x41 | (0xb8 | (reg & 7)) << 8 | v << 16, 6);
+		else
+			eput(e, (0xb8 | (reg & 7)) | v << 8, 5);
 	} else if ((int64_t)v == (int32_t)v) {
-		emit_rex(e, true, 0, 0, reg);
-		e8(e, 0xc7);
-		e8(e, 0xc0 | (reg & 7));
-		e32(e, (uint32_t)v);
+		eput(e, rex_byte(true, 0, 0, reg) | 0xc7 << 8 | (0xc0 | (reg & 7)) << 16 | v << 24, 7);
 	} else {
-		emit_rex(e, true, 0, 0, reg);
-		e8(e, 0xb8 | (reg & 7));
+		eput(e, rex_byte(true, 0, 0, reg) | (0xb8 | (reg & 7)) << 8, 2);
 		e64(e, v);
 	}
 }
@@ -170,7 +187,8 @@ static inline void emit_modrm_mem(struct emitter *e, unsigned reg, unsigned base
 				  unsigned scale, int32_t disp)
 {
 	unsigned ss = scale == 8 ? 3 : scale == 4 ? 2 : scale == 2 ? 1 : 0;
-	unsigned mod;
+	unsigned mod, n;
+	uint64_t v;
 
 	if (base == EMIT_NOREG) {
 		e8(e, 0x04 | ((reg & 7) << 3));
@@ -183,15 +201,14 @@ static inline void emit_modrm_mem(struct emitter *e, unsigned reg, unsigned base
 	else
 		mod = disp >= -128 && disp <= 127 ? 1 : 2;
 	if (index != EMIT_NOREG || (base & 7) == REG_RSP) {
-		e8(e, (mod << 6) | ((reg & 7) << 3) | 4);
-		e8(e, (ss << 6) | ((index == EMIT_NOREG ? 4 : index & 7) << 3) | (base & 7));
+		n = 2;
+		v = (mod << 6) | ((reg & 7) << 3) | 4 |
+		    ((ss << 6) | ((index == EMIT_NOREG ? 4 : index & 7) << 3) | (base & 7)) << 8;
 	} else {
-		e8(e, (mod << 6) | ((reg & 7) << 3) | (base & 7));
+		n = 1;
+		v = (mod << 6) | ((reg & 7) << 3) | (base & 7);
 	}
-	if (mod == 1)
-		e8(e, (uint8_t)disp);
-	else if (mod == 2)
-		e32(e, (uint32_t)disp);
+	eput(e, v | (uint64_t)(uint32_t)disp << (8 * n), n + (mod == 1 ? 1 : mod == 2 ? 4 : 0));
 }
 
 /* op reg, [base + index*scale + disp] */
@@ -201,8 +218,9 @@ static inline void emit_mem(struct emitter *e, bool w, unsigned opcode, unsigned
 	unsigned x = index == EMIT_NOREG ? 0 : index, b = base == EMIT_NOREG ? 0 : base;
 
 	if (w || reg >= 8 || x >= 8 || b >= 8)
-		emit_rex(e, w, reg, x, b);
-	e8(e, opcode);
+		eput(e, rex_byte(w, reg, x, b) | opcode << 8, 2);
+	else
+		e8(e, opcode);
 	emit_modrm_mem(e, reg, base, index, scale, disp);
 }
 

@@ -159,7 +159,7 @@ static enum decode_result decode(const struct xlat *x, struct insn *in, unsigned
 
 static struct peek *peek_slot(const struct xlat *x, uint64_t bytes)
 {
-	return &x->t->peeks[((bytes ^ x->mode) * 0x9e3779b97f4a7c15ull >> 51) % PEEK_SIZE];
+	return &x->t->peeks[(bytes ^ x->mode) * 0x9e3779b97f4a7c15ull >> (64 - PEEK_BITS)];
 }
 
 /* Decodes for the look-ahead; NULL when the bytes reach beyond the page. */
@@ -180,18 +180,27 @@ static const struct peek *peek(struct xlat *x, unsigned off)
 	p = peek_slot(x, bytes);
 	*p = (struct peek){
 		.bytes = bytes,
-		.mode = x->mode,
-		.len = in->len,
-		.class = in->class,
+		/* An entry that does not hold all of the instruction must not be found again. */
+		.mode = in->len > 8 ? ~0u : x->mode,
+		.len = in->len & 15,
 		.ends = in->ends,
-		.reads = (uint16_t)in->reads,
-		.writes = (uint16_t)in->writes,
-		.rel = (int32_t)in->zi.raw.imm[0].value.s,
+		.class = in->class,
+		.reads = flags_pack(in->reads),
+		.writes = flags_pack(in->writes),
 	};
-	/* An entry that does not hold all of the instruction must not be found again. */
-	if (in->len > 8)
-		p->mode = ~0u;
+	if (in->class == CLASS_JCC || in->class == CLASS_LOOP || in->class == CLASS_JMP ||
+	    in->class == CLASS_CALL) {
+		if (in->len > 8)
+			return NULL; /* prefixes to no purpose */
+		p->rel = in->zi.raw.imm[0].size / 8 & 7;
+	}
 	return p;
+}
+
+/* Where the branch @p goes to, from its end. */
+static int32_t peek_rel(const struct peek *p)
+{
+	return (int32_t)((int64_t)(p->bytes << (64 - 8 * p->len)) >> (64 - 8 * p->rel));
 }
 
 bool insn_straddles(struct xlat *x, int64_t target)
@@ -216,6 +225,7 @@ static uint32_t look_ahead(struct xlat *x, int64_t target, uint32_t want, unsign
 		return want;
 	for (unsigned n = 0; n < 12 && want; n++) {
 		const struct peek *p;
+		uint32_t reads;
 		int64_t next;
 
 		if (target < 0 || target > PAGE_SIZE - 16)
@@ -225,19 +235,20 @@ static uint32_t look_ahead(struct xlat *x, int64_t target, uint32_t want, unsign
 			break;
 		x->block->dep |= granules((unsigned)target, (unsigned)target + p->len);
 		next = target + p->len;
-		live |= p->reads & want;
-		want &= ~(uint32_t)p->reads;
+		reads = flags_unpack(p->reads);
+		live |= reads & want;
+		want &= ~reads;
 		if (p->class == CLASS_JCC || p->class == CLASS_LOOP) {
 			if (depth == 0)
 				break;
-			live |= look_ahead(x, next + p->rel, want, depth - 1);
+			live |= look_ahead(x, next + peek_rel(p), want, depth - 1);
 			want &= ~live;
 			target = next;
 			continue;
 		}
-		want &= ~(uint32_t)p->writes;
+		want &= ~flags_unpack(p->writes);
 		if (p->class == CLASS_JMP || p->class == CLASS_CALL) {
-			target = next + p->rel;
+			target = next + peek_rel(p);
 			continue;
 		}
 		if (p->ends)
@@ -413,25 +424,15 @@ static void emit_entry(struct xlat *x)
 	x->o = o;
 	x->in = NULL;
 	if (!x->absolute) {
-		e8(o, 0x49); /* and r11, -4096 */
-		e8(o, 0x81);
-		e8(o, 0xe3);
-		e32(o, (uint32_t)-4096);
+		eput(o, 0xfffff000e38149, 7); /* and r11, -4096 */
 		emit_store(o, SCRATCH0, VOFF(vbase));
 	}
 	x->sites = SITE_POLL + 1;
 	stub = emit_stub(x, SITE_POLL);
 	/* cmp qword gs:[exit_request], 0: irq_open as well */
-	e8(o, 0x65);
-	e8(o, 0x48);
-	e8(o, 0x83);
-	e8(o, 0x3c);
-	e8(o, 0x25);
-	e32(o, VOFF(c.exit_request));
-	e8(o, 0);
-	e8(o, 0x0f); /* jne stub */
-	e8(o, 0x85);
-	emit_rel32(x, stub); /* POLL_LEN bytes */
+	emit_gs(o, true, 0x83, 7, VOFF(c.exit_request));
+	eput(o, 0x850f00, 3); /* the 0; jne stub */
+	emit_rel32(x, stub);  /* POLL_LEN bytes */
 	x->host_valid = 0;
 	x->mem_valid = FLAG_ARITH;
 }
@@ -556,6 +557,20 @@ static bool block_finish(struct xlat *x, uint64_t dep2)
 	return true;
 }
 
+/*
+ * What was written there last has left the host's caches long ago, and code is
+ * written byte by byte: these stores are not to wait for a line each.
+ */
+static void prefetch_room(const struct soft_engine *e)
+{
+	for (unsigned i = 0; i < 384; i += 64)
+		__builtin_prefetch(e->code_rw + e->hot_next + i, 1);
+	for (unsigned i = 0; i < 192; i += 64) {
+		__builtin_prefetch(e->code_rw + e->cold_next + i, 1);
+		__builtin_prefetch(e->meta + e->meta_next + i, 1);
+	}
+}
+
 struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, bool absolute, uint64_t page_va,
 			uint64_t phys2, bool *need_second)
 {
@@ -567,6 +582,7 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 	*need_second = false;
 	if (!code_room(e, BLOCK_MAX_HOST))
 		return NULL;
+	prefetch_room(e);
 	b = meta_alloc(e, sizeof(*b));
 	if (!b)
 		return NULL;

@@ -93,13 +93,15 @@ struct insn {
 struct peek {
 	uint64_t bytes;
 	uint32_t mode;
-	uint8_t len; /* 0: empty */
+	uint8_t len : 4; /* 0: empty */
+	uint8_t ends : 1;
+	uint8_t rel : 3; /* how many bytes at its end are the displacement of a relative branch */
 	uint8_t class;
-	bool ends;
-	uint16_t reads, writes;
-	int32_t rel; /* of a relative branch */
+	uint8_t reads, writes; /* flags_pack() */
 };
-#define PEEK_SIZE 8192
+_Static_assert(sizeof(struct peek) == 16, "four to a cache line");
+#define PEEK_BITS 12
+#define PEEK_SIZE (1u << PEEK_BITS)
 
 /* What has been planned for a memory access of an instruction. */
 struct access_plan {

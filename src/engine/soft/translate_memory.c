@@ -70,22 +70,14 @@ uint32_t emit_stub(struct xlat *x, unsigned number)
 	struct emitter *c = &x->cold, *o = x->o;
 	uint32_t at = cache_off(x, c->p);
 
-	e8(c, 0x41); /* mov r9b, number */
-	e8(c, 0xb1);
-	e8(c, number);
 	if (x->tail && at + 5 - x->tail <= 128) {
-		e8(c, 0xeb); /* jmp tail */
-		e8(c, x->tail - (at + 5));
+		/* mov r9b, number; jmp tail */
+		eput(c, 0xeb00b141ull | number << 16 | (uint64_t)((x->tail - (at + 5)) & 0xff) << 32, 5);
 		return at;
 	}
+	eput(c, 0xb141 | number << 16, 3); /* mov r9b, number */
 	x->tail = cache_off(x, c->p);
-	e8(c, 0x45); /* movzx r9d, r9b */
-	e8(c, 0x0f);
-	e8(c, 0xb6);
-	e8(c, 0xc9);
-	e8(c, 0x41); /* or r9d, id of the block */
-	e8(c, 0x81);
-	e8(c, 0xc9);
+	eput(c, 0xc98141c9b60f45, 7); /* movzx r9d, r9b; or r9d, id of the block */
 	e32(c, site_id(meta_off(x->engine, x->block), 0));
 	x->o = c;
 	emit_jmp_to(x, x->engine->thunk_exit);
