@@ -10,6 +10,8 @@
  */
 #include "engine/soft/block.h"
 
+#include "engine/soft/cross.h"
+
 void *meta_alloc(struct soft_engine *e, size_t size)
 {
 	void *p;
@@ -120,6 +122,10 @@ void block_link(struct soft_engine *e, struct block_exit *x, struct block *to)
 	if (to->incoming)
 		exit_at(e, to->incoming)->prev_in = self;
 	to->incoming = self;
+	if (exit_is_proven(from, x)) {
+		patch_rel32(e, exit_patch(from, x), cross_link(e, x, to));
+		return;
+	}
 	if (x->cross && !from->on_cross) {
 		from->on_cross = true;
 		from->next_cross = e->cross_links;
@@ -142,6 +148,18 @@ static void unlink_exit(struct soft_engine *e, struct block_exit *x)
 		exit_at(e, x->next_in)->prev_in = x->prev_in;
 	x->to = 0;
 	patch_rel32(e, exit_patch(from, x), from->cold + x->stub);
+}
+
+void block_unlink_exit(struct soft_engine *e, struct block_exit *x)
+{
+	unlink_exit(e, x);
+}
+
+void block_never_link(struct soft_engine *e, struct block_exit *x)
+{
+	unlink_exit(e, x);
+	x->never = true;
+	patch_rel32(e, exit_patch(exit_block(x), x), cross_look_up(e, x));
 }
 
 void block_unlink_cross(struct soft_engine *e)
@@ -239,6 +257,8 @@ void page_watch(struct soft_engine *e, uint32_t page)
 		i = e->code_page_next++;
 	e->code_page_pool[i] = (struct code_page){ .page = page };
 	e->code_pages[page] = i;
+	if (i < PAGE_VAS)
+		e->vcpu->page_va[i] = PAGE_VA_NONE;
 	page_mark(e, page, true);
 }
 

@@ -24,9 +24,9 @@
 #include "memory.h"
 
 #define CODE_REGIONS  9
-#define REGION_HOT    (1760u << 10)
-#define REGION_COLD   (552u << 10)
-#define REGION_META   (1376u << 10)
+#define REGION_HOT    (1640u << 10)
+#define REGION_COLD   (752u << 10)
+#define REGION_META   (1296u << 10)
 #define REGION_BLOCKS 16384
 #define CODE_HOT_SIZE (CODE_REGIONS * REGION_HOT)
 #define CODE_CACHE_SIZE \
@@ -60,12 +60,18 @@ struct block_exit {
 	uint16_t stub;    /* what that leads to while unlinked: offset from its cold code */
 	uint8_t index;    /* its number in the block */
 	bool cross : 1;   /* the target lies in another page */
-	bool never : 1;   /* its target straddles pages: do not try again */
+	bool never : 1;   /* its target straddles pages, or is never the same for long: do not try again */
 	bool forward : 1; /* leads on in the same page: no need to poll there, for no loop is without another exit */
 	bool patch_cold : 1; /* the rel32 lies in cold code */
 	bool ungrouped : 1;  /* leads to the block without groups */
 	bool other_ac : 1;   /* the mode word at the target has MODE_AC flipped */
+	/* Of one that leads to another page: the branch's page offset, and whether it has pushed eight bytes */
+	uint16_t off : 12;
+	uint16_t call : 1;
+	uint16_t moved : 3; /* how often it was linked, but not to where it led: MOVED_MAX is enough */
 };
+
+#define MOVED_MAX 7
 
 /* Guest instructions that the host CPU may refuse, in order: for faults in copied code. */
 struct insn_map {
@@ -258,6 +264,7 @@ enum soft_disable {
 	SOFT_NO_GROUPS = 1u << 1,      /* each access is checked by itself */
 	SOFT_NO_STRINGS = 1u << 4,     /* REP MOVS and REP STOS are done in C */
 	SOFT_NO_SLOTS = 1u << 8,       /* no place in user code has a TLB entry of its own */
+	SOFT_NO_CROSS = 1u << 9,       /* user code goes to other pages through the jump cache */
 	SOFT_NO_HELD = 1u << 6,        /* R9..R11 are fetched from memory by each instruction */
 	SOFT_NO_SAMPLING = 1u << 7,    /* all places in user code have slots, not only those that are hot */
 	SOFT_NO_STACK = 1u << 3,       /* the user's stack has no TLB entry of its own */
@@ -366,6 +373,21 @@ static inline int64_t ram_page(const struct soft_engine *e, uint64_t phys)
 	return -1;
 }
 
+/* The place in vcpu.page_va of the page at @phys; 0: it has no code, or there are too many. */
+static inline uint32_t page_va_slot(const struct soft_engine *e, uint64_t phys)
+{
+	int64_t page = ram_page(e, phys);
+	uint32_t slot = page < 0 ? 0 : e->code_pages[page];
+
+	return slot < PAGE_VAS ? slot : 0;
+}
+
+/* Does a link of @x need a proof that the target is mapped? */
+static inline bool exit_is_proven(const struct block *b, const struct block_exit *x)
+{
+	return x->cross && !b->absolute;
+}
+
 /* Six flag bits in one byte: for sites and maps. */
 static inline uint8_t flags_pack(uint32_t f)
 {
@@ -469,6 +491,9 @@ void block_insert(struct soft_engine *e, struct block *b);
 void block_drop(struct soft_engine *e, struct block *b);
 void block_link(struct soft_engine *e, struct block_exit *x, struct block *to);
 void block_unlink_cross(struct soft_engine *e);
+/* Links between pages of user code (cross.c): undone, if there is one; and never to be tried again. */
+void block_unlink_exit(struct soft_engine *e, struct block_exit *x);
+void block_never_link(struct soft_engine *e, struct block_exit *x);
 /* Does RAM page @index have code in it? */
 static inline bool page_has_code(const struct soft_engine *e, int64_t index)
 {
@@ -556,6 +581,8 @@ void tlb_put_local(struct soft_vcpu *v, const struct saved_entry *from);
 unsigned jc_save(const struct soft_vcpu *v, struct saved_jump *to, unsigned max);
 void jc_restore(struct soft_vcpu *v, const struct saved_jump *from, unsigned n);
 /* Forgets host code in [@from, @to), cache offsets. */
+/* Sets the bit of the page at @lin in jc_pages. */
+void jc_note_page(struct soft_vcpu *v, enum tlb_view view, uint64_t lin);
 void jc_forget_code(struct soft_vcpu *v, uint32_t from, uint32_t to);
 void jc_flush(struct soft_vcpu *v, enum tlb_view view);
 /* Forgets what lies in linear page @page and may not be global. */

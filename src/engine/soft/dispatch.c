@@ -12,6 +12,7 @@
 
 #include "engine/soft/access.h"
 #include "engine/soft/block.h"
+#include "engine/soft/cross.h"
 #include "engine/soft/event.h"
 #include "engine/soft/fpu.h"
 #include "engine/soft/mmu.h"
@@ -20,11 +21,6 @@
 #define DR6_BS (1u << 14)
 
 /* ---- the jump caches ---- */
-
-static unsigned jc_page_bit(uint64_t lin)
-{
-	return (uint32_t)((lin >> PAGE_SHIFT) * 0x9e3779b1u) >> (32 - JC_PAGE_BITS);
-}
 
 /* An instruction that begins in the last bytes of a page may reach into the next. */
 #define INSN_REACH 14
@@ -42,6 +38,8 @@ void jc_flush(struct soft_vcpu *v, enum tlb_view view)
 	struct jump_cache *jc = &v->jc[view];
 	uint32_t count = v->jc_log_count[view];
 
+	if (view == VIEW_USER)
+		page_va_flush(v);
 	if (!count)
 		return;
 	if (count > JC_LOG_SIZE) {
@@ -80,7 +78,7 @@ void jc_forget_code(struct soft_vcpu *v, uint32_t from, uint32_t to)
 	}
 }
 
-static void jc_note_page(struct soft_vcpu *v, enum tlb_view view, uint64_t lin)
+void jc_note_page(struct soft_vcpu *v, enum tlb_view view, uint64_t lin)
 {
 	unsigned bit = jc_page_bit(lin);
 
@@ -99,6 +97,8 @@ void jc_forget_page(struct soft_vcpu *v, uint64_t page)
 		if (!v->jc_nonglobal[view] || !(v->jc_pages[view][bit / 64] >> (bit % 64) & 1))
 			continue;
 		v->stats.jc_forgets++;
+		if (view == VIEW_USER)
+			page_va_forget(v, bit);
 		/* All pages of this bit, so that the bit goes as well. */
 		whole = v->jc_log_count[view] > JC_LOG_SIZE;
 		for (unsigned n = 0; n < (whole ? JC_SIZE : v->jc_log_count[view]); n++) {
@@ -405,6 +405,40 @@ static void end_shadow_step(struct soft_vcpu *v)
 		v->c.exit_request = 1;
 }
 
+/* The exit @x, taken with vcpu.vbase, may have led to @b, at @lin. */
+static void link_exit(struct soft_vcpu *v, struct block_exit *x, struct block *b, uint64_t lin, uint32_t mode)
+{
+	struct soft_engine *e = v->c.engine;
+	const struct block *from = exit_block(x);
+	bool proven = exit_is_proven(from, x), same = (from->phys ^ b->phys) < PAGE_SIZE && !b->second;
+	uint64_t page = from->absolute ? block_page_va(from) : proven ? v->vbase : lin & PAGE_MASK;
+	bool fits = exit_mode(x) == mode && from->absolute == b->absolute;
+
+	/* An interrupt may have come between: then this is not where the exit leads. */
+	if (page + (uint64_t)(int64_t)x->target != lin)
+		return;
+	if (!proven) {
+		if (fits && (x->cross ? b->absolute : same)) {
+			block_link(e, x, b);
+			v->stats.links++;
+		} else {
+			x->never = b->second;
+		}
+		return;
+	}
+	if (!fits)
+		return;
+	/* What has led to another block before, or to another place, has moved. */
+	x->moved += x->to ? x->to != meta_off(e, b) || page_va_differs(v, b->phys, lin) : 0;
+	if (b->second || x->moved == MOVED_MAX || !page_va_note(v, b->phys, lin)) {
+		block_never_link(e, x);
+	} else if (x->to != meta_off(e, b)) {
+		block_unlink_exit(e, x);
+		block_link(e, x, b);
+		v->stats.links++;
+	}
+}
+
 /*
  * Host code for s.rip in the current mode, with vbase and x11 ready. 0: a
  * fault has been delivered, look again; or *@fatal.
@@ -466,23 +500,11 @@ static uint64_t next_block(struct soft_vcpu *v, bool *fatal)
 		goto none;
 	if (!(mode & (MODE_CSBASE | MODE_UNGROUPED)) && !v->link_from)
 		jc_insert(v, view, lin, (uint64_t)(uintptr_t)e->code_rx + b->hot, b->absolute);
+	if (v->link_from && !(e->disable & SOFT_NO_LINKS) && v->link_generation == v->stats.code_flushes)
+		link_exit(v, v->link_from, b, lin, mode);
+	if (mode & MODE_USER)
+		(void)page_va_note(v, b->phys, lin);
 	v->vbase = lin & PAGE_MASK;
-	if (v->link_from && !(e->disable & SOFT_NO_LINKS) && v->link_generation == v->stats.code_flushes) {
-		struct block_exit *x = v->link_from;
-		const struct block *from = exit_block(x);
-		bool same = (from->phys ^ b->phys) < PAGE_SIZE && !b->second;
-		uint64_t target = (from->absolute ? block_page_va(from) : v->vbase) +
-				  (uint64_t)(int64_t)x->target;
-
-		/* An interrupt may have come between: then this is not where the exit leads. */
-		if (target == lin && exit_mode(x) == mode && from->absolute == b->absolute &&
-		    (x->cross ? b->absolute : same)) {
-			block_link(e, x, b);
-			v->stats.links++;
-		} else {
-			x->never = target == lin && b->second;
-		}
-	}
 	return (uint64_t)(uintptr_t)e->code_rx + block_direct_entry(b);
 
 none:
@@ -669,6 +691,15 @@ static enum after handle(struct soft_vcpu *v, const struct desc *d, uint64_t *pc
 		struct block_exit *x = &block_exits(b)[d->exit.exit];
 		uint64_t lin = (b->absolute ? block_page_va(b) : v->vbase) + (uint64_t)(int64_t)x->target;
 
+		if (x->cross && (c->mode & MODE_CS64) && !soft_canonical(lin)) {
+			/* The branch itself faults, and has pushed nothing. */
+			struct desc branch = *d;
+
+			branch.off = x->off;
+			c->s.regs[REG_RSP] += 8u * x->call;
+			soft_gp(c, 0);
+			return fault_at(v, b, &branch);
+		}
 		c->s.rip = c->mode & MODE_CS64 ? lin : (uint32_t)(lin - code_base(c));
 		v->link_from = x->never ? NULL : x;
 		v->link_generation = v->stats.code_flushes;

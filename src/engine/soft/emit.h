@@ -122,6 +122,24 @@ static inline void emit_gs_index8(struct emitter *e, bool w, unsigned opcode, un
 	e32(e, disp);
 }
 
+/* movzx r10d, r11w: jc_index() */
+static inline void emit_jump_index(struct emitter *e)
+{
+	static const uint8_t code[] = { 0x45, 0x0f, 0xb7, 0xd3 };
+
+	ebytes(e, code, sizeof(code));
+}
+
+#define JUMP_HOST_LEN 9
+/* jmp gs:[r10*8 + @disp] */
+static inline void emit_jump_host(struct emitter *e, uint32_t disp)
+{
+	static const uint8_t code[] = { 0x65, 0x42, 0xff, 0x24, 0xd5 };
+
+	ebytes(e, code, sizeof(code));
+	e32(e, disp);
+}
+
 /* op reg, rm (register form); @w selects 64 bits */
 static inline void emit_rr(struct emitter *e, bool w, unsigned opcode, unsigned reg, unsigned rm)
 {

@@ -30,6 +30,7 @@ static const struct {
 	{ "held", SOFT_NO_HELD },
 	{ "jump2", SOFT_NO_JUMP2 },
 	{ "sampling", SOFT_NO_SAMPLING },
+	{ "cross", SOFT_NO_CROSS },
 	{ "short", SOFT_NO_SHORT },
 	{ "slots", SOFT_NO_SLOTS },
 	{ "stack", SOFT_NO_STACK },

@@ -22,6 +22,7 @@
  *   tells; single blocks that are dropped lead to the dispatcher by themselves.
  */
 #include "engine/soft/block.h"
+#include "engine/soft/cross.h"
 #include "engine/soft/mmu.h"
 
 /*
@@ -58,6 +59,7 @@ static void save(struct soft_vcpu *v, struct saved_space *s, unsigned pcid)
 	}
 	s->entries = n;
 	s->jumps = jc_save(v, s->jump, SPACE_JUMPS);
+	s->pages = page_va_save(v, s->page, SPACE_PAGES);
 	s->jump_mode = v->jc_mode[VIEW_USER];
 	s->code_flushes = v->stats.code_flushes;
 	s->itlb_generation = v->itlb_generation;
@@ -69,8 +71,10 @@ static void restore(struct soft_vcpu *v, struct saved_space *s)
 {
 	for (unsigned i = 0; i < s->entries; i++)
 		tlb_put_local(v, &s->entry[i]);
-	if (s->code_flushes == v->stats.code_flushes && s->jump_mode == v->jc_mode[VIEW_USER])
+	if (s->code_flushes == v->stats.code_flushes && s->jump_mode == v->jc_mode[VIEW_USER]) {
 		jc_restore(v, s->jump, s->jumps);
+		page_va_restore(v, s->page, s->pages);
+	}
 	v->itlb_generation = s->itlb_generation;
 	s->valid = false;
 	v->stats.spaces_kept++;

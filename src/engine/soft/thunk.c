@@ -346,12 +346,7 @@ void thunks_create(struct soft_engine *e)
 		e8(&o, 0x0f); /* jne exit */
 		e8(&o, 0x85);
 		e32(&o, e->thunk_exit - (here(e, &o) + 4));
-		e8(&o, 0x65); /* jmp gs:[r10*8 + host] */
-		e8(&o, 0x42);
-		e8(&o, 0xff);
-		e8(&o, 0x24);
-		e8(&o, 0xd5);
-		e32(&o, jc + (uint32_t)offsetof(struct jump_cache, host));
+		emit_jump_host(&o, jc + (uint32_t)offsetof(struct jump_cache, host));
 	}
 
 	e->thunk_stale = here(e, &o);

@@ -9,6 +9,7 @@
  * supervisor text (see block.h). All other transfers look the target up in
  * the jump cache by its linear address, inline.
  */
+#include "engine/soft/cross.h"
 #include "engine/soft/translate.h"
 
 #include <stdlib.h>
@@ -26,6 +27,8 @@ static struct block_exit *new_exit(struct xlat *x, int64_t target)
 		.index = (uint8_t)n,
 		.cross = target < 0 || target >= PAGE_SIZE,
 		.other_ac = (x->exit_mode ^ x->mode) & MODE_AC,
+		.off = x->in->off,
+		.call = x->in->class == CLASS_CALL,
 	};
 	e->forward = x->forward && !e->cross && target > x->in->off;
 	return e;
@@ -58,12 +61,10 @@ static bool linkable(struct xlat *x, int64_t target)
 	if (!is_code64(x) && cross)
 		return x->absolute && (x->mode & MODE_CS32);
 	if (cross)
-		return x->absolute;
+		return x->absolute || ((x->mode & MODE_USER) && !(x->engine->disable & SOFT_NO_CROSS));
 	/* What straddles pages depends on where the next page is mapped to. */
 	return (x->engine->disable & SOFT_NO_STRADDLE) || !insn_straddles(x, target);
 }
-
-#define JMP_GS_LEN 9 /* of the indirect jump there */
 
 /*
  * Through the jump cache to the linear address in R11. RFLAGS is free. @undo:
@@ -81,23 +82,15 @@ static void emit_jump_cache(struct xlat *x, int32_t undo)
 		emit_leave(x, DESC_JUMP)->jump.undo = undo;
 		return;
 	}
-	e8(o, 0x45); /* movzx r10d, r11w: jc_index() */
-	e8(o, 0x0f);
-	e8(o, 0xb7);
-	e8(o, 0xd3);
+	emit_jump_index(o);
 	emit_gs_index8(o, true, 0x3b, SCRATCH0, SCRATCH1, base + (uint32_t)offsetof(struct jump_cache, tag));
 	e8(o, 0x0f); /* jne miss */
 	e8(o, 0x85);
 	if (o == &x->hot)
 		emit_rel32(x, cache_off(x, x->cold.p));
 	else
-		e32(o, JMP_GS_LEN); /* right behind the jump */
-	e8(o, 0x65);                /* jmp gs:[r10*8 + host] */
-	e8(o, 0x42);
-	e8(o, 0xff);
-	e8(o, 0x24);
-	e8(o, 0xd5);
-	e32(o, base + (uint32_t)offsetof(struct jump_cache, host));
+		e32(o, JUMP_HOST_LEN); /* right behind the jump */
+	emit_jump_host(o, base + (uint32_t)offsetof(struct jump_cache, host));
 	x->o = &x->cold;
 	emit_leave_by(x, thunk, DESC_JUMP)->jump.undo = undo;
 	x->o = o;
@@ -119,11 +112,14 @@ static void emit_target(struct xlat *x, int64_t target)
 	}
 }
 
-/* In the cold region: the stub that an unlinked exit leads to. */
+/* In the cold region: the stub that an unlinked exit leads to, behind what a linked one between user pages goes through. */
 static uint32_t emit_exit_stub(struct xlat *x, struct block_exit *e)
 {
-	uint32_t stub = emit_stub(x, SITE_EXIT - e->index);
+	uint32_t stub;
 
+	if (exit_is_proven(x->block, e))
+		cross_emit(&x->cold, e->target);
+	stub = emit_stub(x, SITE_EXIT - e->index);
 	e->stub = (uint16_t)(stub - x->block->cold);
 	return stub;
 }
@@ -137,10 +133,10 @@ void emit_exit(struct xlat *x, int64_t target, uint32_t live, int32_t undo)
 		struct block_exit *e = new_exit(x, target);
 
 		if (o == &x->cold) {
-			/* The stub follows right behind: jump over nothing. */
+			/* The stub follows right behind. */
 			e8(o, 0xe9);
 			exit_patch_here(x, e);
-			e32(o, 0);
+			e32(o, exit_is_proven(x->block, e) ? CROSS_LEN : 0);
 			emit_exit_stub(x, e);
 		} else {
 			uint32_t stub = emit_exit_stub(x, e);

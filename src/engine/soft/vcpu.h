@@ -35,6 +35,12 @@ static inline uint32_t jc_index(uint64_t lin)
 	return (uint16_t)lin;
 }
 
+/* Of a page, in jc_pages. */
+static inline unsigned jc_page_bit(uint64_t lin)
+{
+	return (uint32_t)((lin >> PAGE_SHIFT) * 0x9e3779b1u) >> (32 - JC_PAGE_BITS);
+}
+
 /*
  * What an empty slot holds: an address that is looked up in another slot (and
  * its neighbour), for the guest may well jump to 0 or to JC_NONE. Fresh memory is empty, but for JC_FIRST slots.
@@ -137,6 +143,11 @@ static inline unsigned stack_entry(uint64_t phys)
 	return (phys >> 7 ^ phys >> 12) & (STACK_ENTRIES - 1);
 }
 
+/* More pages with code than this are not linked to from other pages. */
+#define PAGE_VAS     32768
+#define PAGE_VA_LOG  1024
+#define PAGE_VA_NONE 1ull /* not the address of a page */
+
 #define EXIT_KINDS 16 /* at least DESC_KINDS */
 
 struct soft_stats {
@@ -153,6 +164,7 @@ struct soft_stats {
 #define SPACES      8
 #define SPACE_TLB   256
 #define SPACE_JUMPS 512
+#define SPACE_PAGES 256
 struct saved_entry {
 	uint32_t where; /* view << 24 | index */
 	uint64_t tag_r, tag_w, host;
@@ -160,15 +172,20 @@ struct saved_entry {
 struct saved_jump {
 	uint64_t tag, host;
 };
+struct saved_page {
+	uint32_t slot, page; /* place in page_va, and the page of RAM that had it */
+	uint64_t va;
+};
 struct saved_space {
 	bool valid;
 	uint16_t pcid;
 	uint64_t itlb_generation;
 	uint32_t jump_mode;
 	uint64_t code_flushes; /* of the engine, when its jumps were saved */
-	unsigned entries, jumps;
+	unsigned entries, jumps, pages;
 	struct saved_entry entry[SPACE_TLB];
 	struct saved_jump jump[SPACE_JUMPS];
+	struct saved_page page[SPACE_PAGES];
 };
 
 struct soft_vcpu {
@@ -236,6 +253,13 @@ struct soft_vcpu {
 	uint64_t large_bitmap[2][TLB_SIZE / 512 / 64];
 
 	struct saved_space space[SPACES];
+	/*
+	 * Where pages with code are mapped, to be executed by the user, in this address space: by
+	 * the number of the page's struct code_page. PAGE_VA_NONE: not known. See cross.c.
+	 */
+	uint64_t page_va[PAGE_VAS];
+	unsigned page_va_count; /* of those that were noted; PAGE_VA_LOG + 1: more than the log holds */
+	uint16_t page_va_log[PAGE_VA_LOG];
 	bool low_global; /* since the last flush of all there has been a global page in the lower half of the address space */
 
 	struct signal_target host_fault; /* the signal handler's report */
