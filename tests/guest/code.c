@@ -277,8 +277,7 @@ static void not_canonical(void)
 	static const char call[] = "\x48\xff\xc9\x75\xfb\xe8", jmp[] = "\x48\xff\xc9\x75\xfb\xe9",
 			  jz[] = "\x48\xff\xc9\x0f\x84....\xeb\xf5";
 
-	/* What is left out is global kernel code in the upper half: there the soft engine is late. */
-	for (unsigned i = 0; i < 5; i++) {
+	for (unsigned i = 0; i < 6; i++) {
 		u64 pa = alloc_page(), va = page[i & 1];
 		u32 away = i & 1 ? -0x800 : 0x1800;
 		unsigned who = i / 2;
