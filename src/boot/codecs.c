@@ -6,9 +6,11 @@
 #include "boot/codecs.h"
 #include "boot/job.h"
 
+#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <lz4.h>
 #include <lzma.h>
 #include <zlib.h>
 /* For ZSTD_d_stableOutBuffer, a name; nothing is linked statically. */
@@ -160,6 +162,45 @@ void boot_unpacker_free(struct boot_unpacker *u)
 	if (u)
 		u->codec->end(u);
 	free(u);
+}
+
+/* ---- lz4 ---- */
+
+bool boot_unpack_lz4(const uint8_t *in, size_t len, uint8_t *out, size_t outlen)
+{
+	size_t in_pos = 4, out_pos = 0;
+
+	while (in_pos < len) {
+		uint32_t packed;
+		size_t room = outlen - out_pos;
+		int n;
+
+		if (len - in_pos < 4)
+			return false;
+		memcpy(&packed, in + in_pos, 4);
+		packed = le32toh(packed);
+		in_pos += 4;
+		if (packed > len - in_pos || packed > INT32_MAX)
+			return false;
+		if (room > BOOT_BLOCK)
+			room = BOOT_BLOCK;
+		n = LZ4_decompress_safe((const char *)in + in_pos, (char *)out + out_pos, (int)packed,
+					(int)room);
+		if (n < 0)
+			return false;
+		in_pos += packed;
+		out_pos += (size_t)n;
+	}
+	return out_pos == outlen;
+}
+
+bool boot_unpack_block(const uint8_t *in, size_t len, uint8_t *out, size_t want, bool whole)
+{
+	const char *from = (const char *)in;
+	int n = whole ? LZ4_decompress_safe(from, (char *)out, (int)len, (int)want)
+		      : LZ4_decompress_safe_partial(from, (char *)out, (int)len, (int)want, (int)want);
+
+	return n >= 0 && (size_t)n == want;
 }
 
 bool boot_has_codecs(void)

@@ -18,6 +18,16 @@ void boot_unpacker_free(struct boot_unpacker *u)
 {
 }
 
+bool boot_unpack_lz4(const uint8_t *in, size_t len, uint8_t *out, size_t outlen)
+{
+	return false;
+}
+
+bool boot_unpack_block(const uint8_t *in, size_t len, uint8_t *out, size_t want, bool whole)
+{
+	return false;
+}
+
 bool boot_has_codecs(void)
 {
 	return false;

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "boot/codecs.h"
 #include "boot/job.h"
@@ -107,7 +108,7 @@ static int open_packed(struct boot_job *job, const struct boot_file *f, uint64_t
 	if (!size || size > MAX_OUTPUT)
 		return boot_fail(job, EINVAL, "%s: corrupt %s payload: claims to unpack to %u bytes", f->name,
 				 format->name, size);
-	elf->buffer = boot_buffer_new(size);
+	elf->buffer = boot_buffer_new(size, MADV_HUGEPAGE);
 	if (!elf->buffer)
 		return boot_fail(job, ENOMEM, "%s: no memory to unpack the payload", f->name);
 	elf->data = elf->buffer;
@@ -175,19 +176,23 @@ static bool find_blocks(struct boot_job *job, const struct boot_file *f, uint64_
 static int open_lz4(struct boot_job *job, const struct boot_file *f, uint64_t off, size_t len,
 		    const struct format *format, struct boot_file *elf)
 {
-	size_t extra = format->magic_len + format->size_bytes;
-	int error = open_packed(job, f, off, len, format, elf);
+	uint8_t *packed = boot_buffer_new(len, MADV_HUGEPAGE);
+	int error = packed ? open_packed(job, f, off, len, format, elf)
+			   : boot_fail(job, ENOMEM, "%s: out of memory", f->name);
 
-	return error ? error
-		     : boot_file_unpack_all(job, f, off + format->magic_len, len - extra, elf->buffer,
-					    elf->size);
+	if (!error)
+		error = boot_file_read(job, f, off, packed, len, "payload");
+	if (!error && !boot_unpack_lz4(packed, len - format->size_bytes, elf->buffer, elf->size))
+		error = boot_fail(job, EINVAL, "%s: corrupt payload (%s)", f->name, format->name);
+	boot_buffer_free(packed, len);
+	return error;
 }
 
 /* CONFIG_KERNEL_UNCOMPRESSED */
 static int open_plain(struct boot_job *job, const struct boot_file *f, uint64_t off, size_t len,
 		      struct boot_file *elf)
 {
-	elf->buffer = boot_buffer_new(len);
+	elf->buffer = boot_buffer_new(len, MADV_HUGEPAGE);
 	if (!elf->buffer)
 		return boot_fail(job, ENOMEM, "%s: out of memory", f->name);
 	elf->data = elf->buffer;

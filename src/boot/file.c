@@ -3,7 +3,6 @@
  * Reading images. Read, not mapped: a file that shrinks while we look at it is
  * then a short read with a message, not a SIGBUS.
  */
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -17,6 +16,7 @@
 
 #define CHUNK 262144u
 #define PAGE  4096u
+#define FIRST 65536u /* bytes of a packed block that are tried first */
 
 int boot_file_open(struct boot_job *job, struct boot_file *f, const char *name)
 {
@@ -88,117 +88,59 @@ static int read_all(struct boot_job *job, const struct boot_file *f, uint64_t of
 	return 0;
 }
 
-/* ---- lz4 ---- */
-
-struct unpacking {
-	struct boot_job *job;
-	const struct boot_file *f;
-	uint64_t start; /* in the file, where the block begins */
-	int (*take)(void *opaque, uint64_t off, const uint8_t *bytes, size_t len);
-	void *opaque;
-};
-
-static int read_packed(void *opaque, uint64_t off, uint8_t *buf, size_t len)
+/*
+ * How much of a packed block can be needed for its first @want bytes: incompressible ones, and the
+ * length, a byte for each 255, of literals that go on to the end of the block.
+ */
+static size_t packed_prefix(size_t want)
 {
-	struct unpacking *u = opaque;
-
-	if (u->f->fd >= 0)
-		return read_all(u->job, u->f, off, buf, len, "payload");
-	memcpy(buf, u->f->data + off, len);
-	return 0;
+	return want + want / 255 + 65536;
 }
 
-static int take_unpacked(void *opaque, uint64_t off, const uint8_t *bytes, size_t len)
+int boot_file_unpack(struct boot_job *job, const struct boot_file *f, unsigned i, size_t want,
+		     struct boot_space *space)
 {
-	struct unpacking *u = opaque;
-
-	return u->take(u->opaque, u->start + off, bytes, len);
-}
-
-static int unpack_block(struct unpacking *u, uint64_t off, uint64_t len, uint64_t want, struct lz4_end *end)
-{
-	const struct lz4_io io = { read_packed, take_unpacked, u };
-	struct boot_space *space = boot_space_get(u->job);
-	int error;
-
-	if (!space)
-		return boot_fail(u->job, ENOMEM, "%s: no memory to unpack the payload", u->f->name);
-	error = lz4_unpack(&space->lz4, &io, off, len, want, end);
-	boot_space_put(u->job, space);
-	return error == LZ4_CORRUPT ? boot_fail(u->job, EINVAL, "%s: corrupt payload (lz4)", u->f->name)
-				    : error;
-}
-
-int boot_file_unpack(struct boot_job *job, const struct boot_file *f, unsigned i, uint64_t want,
-		     int (*take)(void *opaque, uint64_t off, const uint8_t *bytes, size_t len), void *opaque)
-{
-	struct unpacking u = { job, f, (uint64_t)i * BOOT_BLOCK, take, opaque };
-	uint64_t size = f->size - u.start < BOOT_BLOCK ? f->size - u.start : BOOT_BLOCK;
-	struct lz4_end end;
-	int error = unpack_block(&u, f->block[i].packed_off, f->block[i].packed_len,
-				 want < size ? want : size, &end);
-
-	if (!error && (want < size ? end.taken < want : end.taken < size || !end.whole))
-		error = boot_fail(job, EINVAL, "%s: corrupt payload (lz4)", f->name);
-	return error;
-}
-
-static int take_to_memory(void *opaque, uint64_t off, const uint8_t *bytes, size_t len)
-{
-	memcpy((uint8_t *)opaque + off, bytes, len);
-	return 0;
-}
-
-int boot_file_unpack_all(struct boot_job *job, const struct boot_file *f, uint64_t off, uint64_t len,
-			 uint8_t *out, uint64_t size)
-{
-	struct unpacking u = { .job = job, .f = f, .take = take_to_memory, .opaque = out };
-	uint64_t end = off + len;
-	struct lz4_end last = { .whole = true };
-	uint32_t packed = 0;
+	const struct boot_block *b = &f->block[i];
+	size_t size = i + 1 < f->blocks ? BOOT_BLOCK : (size_t)(f->size - (uint64_t)i * BOOT_BLOCK);
+	size_t limit = packed_prefix(want) < b->packed_len ? packed_prefix(want) : b->packed_len;
+	size_t have = 0, len = want < size && FIRST < limit ? FIRST : limit;
+	const uint8_t *packed = f->fd >= 0 ? space->packed : f->data + b->packed_off;
 	int error = 0;
 
-	while (!error && last.whole && end - off >= 4) {
-		error = boot_file_read(job, f, off, &packed, 4, "payload");
-		packed = le32toh(packed);
-		if (error || packed > end - off - 4)
-			break;
-		off += 4;
-		error = unpack_block(&u, off, packed,
-				     size - u.start < BOOT_BLOCK ? size - u.start : BOOT_BLOCK, &last);
-		u.start += error ? 0 : last.taken;
-		off += packed;
+	if (want > size)
+		want = size;
+	/* A kernel's headers, and the holes between them, are packed to very little: tries that, then more. */
+	for (;; have = len, len = limit / 4 < len ? limit : len * 4) {
+		if (f->fd >= 0)
+			error = read_all(job, f, b->packed_off + have, space->packed + have, len - have,
+					 "payload");
+		if (error ||
+		    boot_unpack_block(packed, len, space->bytes, want, want == size && len == b->packed_len))
+			return error;
+		if (len == limit)
+			return boot_fail(job, EINVAL, "%s: corrupt payload (lz4)", f->name);
 	}
-	if (!error && (off != end || u.start != size || !last.whole))
-		error = boot_fail(job, EINVAL, "%s: corrupt payload (lz4)", f->name);
-	return error;
-}
-
-/* What boot_file_read() wants */
-struct wanted {
-	uint8_t *buf;
-	uint64_t off, end;
-};
-
-static int take_wanted(void *opaque, uint64_t off, const uint8_t *bytes, size_t len)
-{
-	const struct wanted *w = opaque;
-	uint64_t from = off > w->off ? off : w->off, to = off + len < w->end ? off + len : w->end;
-
-	if (from < to)
-		memcpy(w->buf + (from - w->off), bytes + (from - off), to - from);
-	return 0;
 }
 
 /* For headers and notes: unpacks from the start of a block up to what is wanted. */
 static int read_blocks(struct boot_job *job, const struct boot_file *f, uint64_t off, uint8_t *buf,
 		       size_t len)
 {
-	struct wanted w = { buf, off, off + len };
-	int error = 0;
+	struct boot_space *space = boot_space_get(job);
+	int error = space ? 0 : boot_fail(job, ENOMEM, "%s: no memory to unpack the payload", f->name);
 
-	for (uint64_t i = off / BOOT_BLOCK; i * BOOT_BLOCK < w.end && !error; i++)
-		error = boot_file_unpack(job, f, (unsigned)i, w.end - i * BOOT_BLOCK, take_wanted, &w);
+	while (len && !error) {
+		uint64_t start = off % BOOT_BLOCK;
+		size_t n = len < BOOT_BLOCK - start ? len : (size_t)(BOOT_BLOCK - start);
+
+		error = boot_file_unpack(job, f, (unsigned)(off / BOOT_BLOCK), start + n, space);
+		if (!error)
+			memcpy(buf, space->bytes + start, n);
+		buf += n;
+		off += n;
+		len -= n;
+	}
+	boot_space_put(job, space);
 	return error;
 }
 
@@ -277,13 +219,14 @@ static int copy_sparse(struct boot_job *job, const struct boot_file *f, const st
 }
 
 int boot_file_copy(struct boot_job *job, const struct boot_file *f, const struct guest_memory *mem,
-		   uint64_t off, uint8_t *dst, uint64_t len, const uint8_t *bytes, const char *what)
+		   uint64_t off, uint8_t *dst, uint64_t len, const struct boot_space *block, const char *what)
 {
 	uint8_t *chunk;
 	int error = 0;
 
-	if (bytes || f->fd < 0)
-		return copy_sparse(job, f, mem, dst, bytes ? bytes : f->data + off, len);
+	if (block || f->fd < 0)
+		return copy_sparse(job, f, mem, dst, block ? block->bytes + off % BOOT_BLOCK : f->data + off,
+				   len);
 	chunk = malloc(CHUNK);
 	if (!chunk)
 		return boot_fail(job, ENOMEM, "%s: out of memory", f->name);
@@ -301,14 +244,13 @@ int boot_file_copy(struct boot_job *job, const struct boot_file *f, const struct
 	return error;
 }
 
-uint8_t *boot_buffer_new(size_t len)
+uint8_t *boot_buffer_new(size_t len, int advice)
 {
 	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (p == MAP_FAILED)
 		return NULL;
-	/* Page faults would be a third of the time of unpacking a kernel. */
-	madvise(p, len, MADV_HUGEPAGE);
+	madvise(p, len, advice);
 	return p;
 }
 

@@ -10,7 +10,6 @@
 #include <asm/bootparam.h>
 
 #include "boot/boot.h"
-#include "boot/lz4.h"
 #include "memory.h"
 
 /* Bytes of @packed_len at @packed_off of a file that unpack to the next BOOT_BLOCK bytes, or to the rest. */
@@ -22,9 +21,10 @@ struct boot_block {
 #define BOOT_BLOCK      (8u << 20) /* of the legacy frame of lz4 (lz4_Frame_format.md, "Legacy frame") */
 #define BOOT_PACKED_MAX (BOOT_BLOCK + BOOT_BLOCK / 255 + 16) /* LZ4_COMPRESSBOUND() */
 
-/* What unpacking a block takes */
+/* Where a block is unpacked */
 struct boot_space {
-	struct lz4_buffers lz4;
+	uint8_t bytes[BOOT_BLOCK];
+	uint8_t packed[BOOT_PACKED_MAX];
 	struct boot_space *next;
 };
 
@@ -107,19 +107,15 @@ int boot_file_read(struct boot_job *job, const struct boot_file *f, uint64_t off
 /*
  * Copies [@off, @off + @len) to @dst, guest memory that is zero: pages of
  * zeroes in the file are left alone, so that the host need not allocate them.
- * boot_file_check() was content. With blocks, @bytes are what has been unpacked; else it is NULL.
+ * boot_file_check() was content. With blocks, the range lies in one of them and
+ * @block has that; else it is NULL.
  */
 int boot_file_copy(struct boot_job *job, const struct boot_file *f, const struct guest_memory *mem,
-		   uint64_t off, uint8_t *dst, uint64_t len, const uint8_t *bytes, const char *what);
-/*
- * Unpacks the first @want bytes of block @i, or all, and hands them to @take as they come: @off is that
- * in the file. What @take returns other than 0 ends it.
- */
-int boot_file_unpack(struct boot_job *job, const struct boot_file *f, unsigned i, uint64_t want,
-		     int (*take)(void *opaque, uint64_t off, const uint8_t *bytes, size_t len), void *opaque);
-/* The same for all of a payload: its blocks may be of any length up to BOOT_BLOCK. To @out, @size bytes. */
-int boot_file_unpack_all(struct boot_job *job, const struct boot_file *f, uint64_t off, uint64_t len,
-			 uint8_t *out, uint64_t size);
+		   uint64_t off, uint8_t *dst, uint64_t len, const struct boot_space *block,
+		   const char *what);
+/* The first @want bytes of block @i, or all, to space->bytes. */
+int boot_file_unpack(struct boot_job *job, const struct boot_file *f, unsigned i, size_t want,
+		     struct boot_space *space);
 
 /* decompress.c: unpacks up to @end, and with @end the size checks that it ends there. One at a time. */
 int boot_stream_until(struct boot_job *job, struct boot_stream *s, uint64_t end);
@@ -130,8 +126,8 @@ void boot_stream_free(struct boot_stream *s);
 enum boot_file_id { BOOT_KERNEL, BOOT_PAYLOAD, BOOT_INITRD, BOOT_FILES };
 
 /*
- * Lends a space, from job->loading if there is one, which keeps it for the next one: fresh pages are dear.
- * NULL: out of memory. Any thread.
+ * Lends a space, from job->loading, which keeps it for the next one: its pages cost as much
+ * as the unpacking. NULL: out of memory. Any thread.
  */
 struct boot_space *boot_space_get(struct boot_job *job);
 void boot_space_put(struct boot_job *job, struct boot_space *space);
@@ -166,11 +162,11 @@ int boot_load_bzimage(struct boot_job *job);
 int boot_load_elf(struct boot_job *job, enum boot_file_id id);
 
 /*
- * file.c: memory for a large image, zeroed. Not malloc(), which likes to keep
- * such blocks: its pages go back to the host when it is freed. NULL when there
- * is none.
+ * file.c: memory for a large image, zeroed. @advice: MADV_HUGEPAGE, for page faults would be a third
+ * of the time of unpacking a kernel, or MADV_NOHUGEPAGE. Not malloc(), which likes to keep
+ * such blocks: its pages go back to the host when it is freed. NULL when there is none.
  */
-uint8_t *boot_buffer_new(size_t len);
+uint8_t *boot_buffer_new(size_t len, int advice);
 void boot_buffer_free(uint8_t *buf, size_t len);
 
 /*

@@ -4,7 +4,7 @@
  *
  *   load.c        what kind of image is it? then the steps below
  *   bzimage.c     a bzImage: header, payload or stub
- *   decompress.c    its payload, with the real libraries; lz4.c: block by block
+ *   decompress.c    its payload, with the real libraries
  *   elf.c         a vmlinux: segments, notes, entry point
  *   (here)        command line and initrd
  *   loading.c     the bytes of kernel and initrd: at once, or beside the guest

@@ -39,6 +39,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "boot/job.h"
 
@@ -111,26 +112,23 @@ static void close_files(struct boot_loading *l)
 struct boot_space *boot_space_get(struct boot_job *job)
 {
 	struct boot_loading *l = job->loading;
-	struct boot_space *space = NULL;
+	struct boot_space *space;
 
-	if (l) {
-		pthread_mutex_lock(&l->lock);
-		space = l->space;
-		if (space)
-			l->space = space->next;
-		pthread_mutex_unlock(&l->lock);
-	}
-	return space ? space : malloc(sizeof(*space));
+	pthread_mutex_lock(&l->lock);
+	space = l->space;
+	if (space)
+		l->space = space->next;
+	pthread_mutex_unlock(&l->lock);
+	/* A start needs the beginning of it: where the host must find huge pages first, one takes 5 ms and more. */
+	return space ? space : (struct boot_space *)boot_buffer_new(sizeof(*space), MADV_NOHUGEPAGE);
 }
 
 void boot_space_put(struct boot_job *job, struct boot_space *space)
 {
 	struct boot_loading *l = job->loading;
 
-	if (!l) {
-		free(space);
+	if (!space)
 		return;
-	}
 	pthread_mutex_lock(&l->lock);
 	space->next = l->space;
 	l->space = space;
@@ -143,7 +141,7 @@ static void free_space(struct boot_loading *l)
 
 	while ((space = l->space)) {
 		l->space = space->next;
-		free(space);
+		boot_buffer_free((uint8_t *)space, sizeof(*space));
 	}
 }
 
@@ -283,46 +281,32 @@ static int prepare(struct boot_job *job)
 	return 0;
 }
 
-struct placing {
-	struct boot_job *job;
-	const struct unit *u;
-};
-
-/* What of [@off, @off + @len) of its file is the unit's. @bytes: it is that; NULL: it can be read. */
-static int place(void *opaque, uint64_t off, const uint8_t *bytes, size_t len)
-{
-	const struct placing *p = opaque;
-	struct boot_loading *l = p->job->loading;
-	const struct unit *u = p->u;
-	uint64_t start = off > u->start ? off : u->start, end = off + len < u->end ? off + len : u->end;
-	int error = 0;
-
-	for (unsigned i = 0; i < l->extents && !error; i++) {
-		const struct extent *e = &l->extent[i];
-		uint64_t from = e->off > start ? e->off : start;
-		uint64_t to = e->off + e->len < end ? e->off + e->len : end;
-
-		/* Low RAM: guest-physical is the offset in the mapping. */
-		if (e->file == u->file && (!u->only || u->only == e) && from < to)
-			error = boot_file_copy(p->job, &l->file[u->file], &l->mem, from,
-					       l->mem.base + e->addr + (from - e->off), to - from,
-					       bytes ? bytes + (from - off) : NULL, e->what);
-	}
-	return error;
-}
-
 /* @job: where an error goes. */
 static int load_unit(struct boot_loading *l, struct boot_job *job, const struct unit *u)
 {
 	const struct boot_file *f = &l->file[u->file];
-	struct placing p = { job, u };
-	uint64_t i = u->start / BOOT_BLOCK;
-	int error;
+	struct boot_space *block = NULL;
+	int error = f->stream ? boot_stream_until(job, f->stream, u->end) : 0;
 
-	if (f->blocks)
-		return boot_file_unpack(job, f, (unsigned)i, u->end - i * BOOT_BLOCK, place, &p);
-	error = f->stream ? boot_stream_until(job, f->stream, u->end) : 0;
-	return error ? error : place(&p, u->start, NULL, u->end - u->start);
+	if (f->blocks) {
+		uint64_t i = u->start / BOOT_BLOCK;
+
+		block = boot_space_get(job);
+		error = block ? boot_file_unpack(job, f, (unsigned)i, u->end - i * BOOT_BLOCK, block)
+			      : boot_fail(job, ENOMEM, "%s: no memory to unpack the payload", f->name);
+	}
+	for (unsigned i = 0; i < l->extents && !error; i++) {
+		const struct extent *e = &l->extent[i];
+		uint64_t from = e->off > u->start ? e->off : u->start;
+		uint64_t to = e->off + e->len < u->end ? e->off + e->len : u->end;
+
+		/* Low RAM: guest-physical is the offset in the mapping. */
+		if (e->file == u->file && (!u->only || u->only == e) && from < to)
+			error = boot_file_copy(job, f, &l->mem, from, l->mem.base + e->addr + (from - e->off),
+					       to - from, block, e->what);
+	}
+	boot_space_put(job, block);
+	return error;
 }
 
 /* Lock held. */

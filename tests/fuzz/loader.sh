@@ -14,7 +14,6 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 work=${2:-$top/build-fuzz/loader}
 flags="-std=gnu17 -D_GNU_SOURCE -O1 -g -fno-strict-aliasing -fno-omit-frame-pointer -Wall -Wextra
   -fsanitize=address,undefined -fno-sanitize-recover=all -I$top/src -I$top/tests"
-# lz4 packs the seeds.
 libs="-llzma -lzstd -llz4 -lz"
 # codecs_none.c stands in for codecs.c in builds without libraries.
 sources="$top/src/memory.c $(find "$top/src/boot" -name "*.c" ! -name codecs_none.c)"
