@@ -112,13 +112,13 @@ static void displacement_edges(void)
 static void remap_after_overflow(unsigned pages)
 {
 	u64 x = alloc_page(), y = alloc_page(), z = alloc_page(), w = alloc_page();
-	u64 *pte = map_page(VA, x, PTE_P | PTE_W);
+	u64 *pte = map_page(VA, x, PTE_P | PTE_W), *written;
 	volatile u8 sum = 0;
 
 	return_code(x, 1);
 	return_code(y, 2);
 	return_code(z, 3);
-	map_page(VA + 0x100000, z, PTE_P | PTE_W);
+	written = map_page(VA + 0x100000, z, PTE_P | PTE_W);
 	map_page(VA + 0x200000, z, PTE_P | PTE_W);
 	*(volatile u8 *)(VA + 0x100000) = 0xb8;
 	*(volatile u8 *)(VA + 0x200000) = 0xb8;
@@ -129,6 +129,9 @@ static void remap_after_overflow(unsigned pages)
 	for (u64 i = 0; i < pages; i++)
 		sum += *(volatile u8 *)(VA + 0x10000000 + i * 4096);
 	ok(call(VA + 0x100000) == 3, "code on a page that was written through two addresses");
+	retarget(written, y);
+	invlpg(VA + 0x100000);
+	ok(call(VA + 0x100000) == 2, "the same page remapped");
 	retarget(pte, y);
 	invlpg(VA);
 	ok(call(VA) == 2, "remapped behind %d other pages", (u64)pages);

@@ -521,9 +521,10 @@ void block_flush_all(struct soft_engine *e)
 			e->hash[i][j] = 0;
 	for (uint32_t i = 0; i < TRAMP_CACHE_SIZE; i++)
 		e->tramp_cache[i].start = 0;
-	block_start(e);
+	/* Before the pages' numbers start again: they are its places in page_va. */
 	for (unsigned i = 0; e->vcpu && i < VIEW_COUNT; i++)
 		jc_flush(e->vcpu, (enum tlb_view)i);
+	block_start(e);
 	if (e->vcpu)
 		e->vcpu->stats.code_flushes++;
 }

@@ -65,13 +65,14 @@ struct block_exit {
 	bool patch_cold : 1; /* the rel32 lies in cold code */
 	bool ungrouped : 1;  /* leads to the block without groups */
 	bool other_ac : 1;   /* the mode word at the target has MODE_AC flipped */
-	/* Of one that leads to another page: the branch's page offset, and whether it has pushed eight bytes */
+	/* Of one that leads to another page: the instruction's page offset, whether it jumped, and pushed eight bytes */
 	uint16_t off : 12;
+	uint16_t branch : 1;
 	uint16_t call : 1;
-	uint16_t moved : 3; /* how often it was linked, but not to where it led: MOVED_MAX is enough */
+	uint16_t moved : 2; /* how often it was linked, but not to where it led: MOVED_MAX is enough */
 };
 
-#define MOVED_MAX 7
+#define MOVED_MAX 3
 
 /* Guest instructions that the host CPU may refuse, in order: for faults in copied code. */
 struct insn_map {
@@ -580,9 +581,9 @@ void tlb_put_local(struct soft_vcpu *v, const struct saved_entry *from);
 /* Copies the user's jump cache, or part of it, to @to; returns how many. */
 unsigned jc_save(const struct soft_vcpu *v, struct saved_jump *to, unsigned max);
 void jc_restore(struct soft_vcpu *v, const struct saved_jump *from, unsigned n);
-/* Forgets host code in [@from, @to), cache offsets. */
 /* Sets the bit of the page at @lin in jc_pages. */
 void jc_note_page(struct soft_vcpu *v, enum tlb_view view, uint64_t lin);
+/* Forgets host code in [@from, @to), cache offsets. */
 void jc_forget_code(struct soft_vcpu *v, uint32_t from, uint32_t to);
 void jc_flush(struct soft_vcpu *v, enum tlb_view view);
 /* Forgets what lies in linear page @page and may not be global. */

@@ -692,10 +692,10 @@ static enum after handle(struct soft_vcpu *v, const struct desc *d, uint64_t *pc
 		uint64_t lin = (b->absolute ? block_page_va(b) : v->vbase) + (uint64_t)(int64_t)x->target;
 
 		if (x->cross && (c->mode & MODE_CS64) && !soft_canonical(lin)) {
-			/* The branch itself faults, and has pushed nothing. */
+			/* A branch faults itself, and has pushed nothing; else it is the fetch of what follows. */
 			struct desc branch = *d;
 
-			branch.off = x->off;
+			branch.off = x->branch ? x->off : (uint16_t)x->target;
 			c->s.regs[REG_RSP] += 8u * x->call;
 			soft_gp(c, 0);
 			return fault_at(v, b, &branch);

@@ -25,24 +25,15 @@ static const struct {
 	const char *name;
 	uint32_t bits;
 } optimizations[] = {
-	{ "forward", SOFT_NO_FORWARD },
-	{ "groups", SOFT_NO_GROUPS },
-	{ "held", SOFT_NO_HELD },
-	{ "jump2", SOFT_NO_JUMP2 },
-	{ "sampling", SOFT_NO_SAMPLING },
-	{ "cross", SOFT_NO_CROSS },
-	{ "short", SOFT_NO_SHORT },
-	{ "slots", SOFT_NO_SLOTS },
-	{ "stack", SOFT_NO_STACK },
-	{ "strings", SOFT_NO_STRINGS },
-	{ "links", SOFT_NO_LINKS },
-	{ "page-jumps", SOFT_NO_PAGE_JUMPS },
-	{ "pcid", SOFT_NO_PCID },
-	{ "flags", SOFT_NO_FLAGS },
-	{ "inline", SOFT_NO_INLINE },
-	{ "straddle", SOFT_NO_STRADDLE },
-	{ "regions", SOFT_NO_REGIONS },
-	{ "all", ~0u },
+	{ "forward", SOFT_NO_FORWARD },   { "groups", SOFT_NO_GROUPS },
+	{ "held", SOFT_NO_HELD },         { "jump2", SOFT_NO_JUMP2 },
+	{ "sampling", SOFT_NO_SAMPLING }, { "cross", SOFT_NO_CROSS },
+	{ "short", SOFT_NO_SHORT },       { "slots", SOFT_NO_SLOTS },
+	{ "stack", SOFT_NO_STACK },       { "strings", SOFT_NO_STRINGS },
+	{ "links", SOFT_NO_LINKS },       { "page-jumps", SOFT_NO_PAGE_JUMPS },
+	{ "pcid", SOFT_NO_PCID },         { "flags", SOFT_NO_FLAGS },
+	{ "inline", SOFT_NO_INLINE },     { "straddle", SOFT_NO_STRADDLE },
+	{ "regions", SOFT_NO_REGIONS },   { "all", ~0u },
 };
 
 /* --soft-disable. False: a line was printed. */
@@ -179,6 +170,9 @@ static struct vcpu *soft_vcpu_create(struct engine *engine, unsigned index, cons
 	e->vcpu = v;
 	guest_memory_watch(e->watched_memory, dma_written, e);
 	mmu_reset(v);
+	/* Nothing is known of pages that an earlier vCPU has left code of. */
+	for (uint32_t i = 1; i < e->code_page_next && i < PAGE_VAS; i++)
+		v->page_va[i] = PAGE_VA_NONE;
 	/* Of the caches of jumps nothing else is touched: 400 fresh pages cost a millisecond. */
 	for (unsigned i = 0; i < VIEW_COUNT; i++)
 		for (unsigned n = 0; n < JC_FIRST; n++)

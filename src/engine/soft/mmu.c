@@ -252,7 +252,7 @@ static void drop_page(struct soft_vcpu *v, uint64_t lin)
 	if (!large && !(v->code_bloom[half][bit / 64] >> (bit % 64) & 1))
 		return;
 	if (!half) {
-		/* Links between pages, and what is in jump caches for good, lie in the upper half. */
+		/* Links between the kernel's pages, and what is in jump caches for good, lie in the upper half. */
 		if (large || (c->engine->disable & SOFT_NO_PAGE_JUMPS))
 			jc_flush_local(v);
 		else
@@ -569,7 +569,8 @@ void mmu_protect_page(struct soft_vcpu *v, int64_t page)
 		return;
 	}
 	if (v->log_global.overflow || v->log_local.overflow) {
-		mmu_flush_all(&v->c);
+		/* What is known of code stays: this may be on the way from a walk to what will rest on it. */
+		tlb_clear(v);
 		return;
 	}
 	sweep_log(v, &v->log_global, host);

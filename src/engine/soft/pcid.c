@@ -3,8 +3,8 @@
  * Process-context identifiers (SDM vol. 3, 4.10.1). Fast C.
  *
  * The TLB itself has no tags, for the check in translated code would have to
- * compare them. Instead, what an address space has left in the TLB and in the user's
- * jump cache is copied away when the guest goes over to another one with MOV
+ * compare them. Instead, what an address space has left in the TLB, in the user's
+ * jump cache and in page_va (cross.c) is copied away when the guest goes over to another one with MOV
  * to CR3, and put back when it returns and asks to keep it (bit 63): the newest
  * few hundred entries, which is all there is for processes that do little between
  * switches; for the others it makes no difference.

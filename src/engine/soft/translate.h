@@ -175,12 +175,12 @@ struct xlat {
 	uint32_t host_valid; /* flag bits that are right in RFLAGS */
 	uint32_t mem_valid;  /* ... in vcpu.c.aflags */
 	unsigned n;
-	unsigned held; /* bit n: the host's R(9+n) still has the value of the guest's, see emit_insn() */
+	unsigned held;     /* bit n: the host's R(9+n) still has the value of the guest's, see emit_insn() */
 	unsigned r9_group; /* the group that R9 serves, or 0 */
-	unsigned saved;  /* bit n: that of group n is in vcpu.group_addend as well */
-	bool slotted;    /* the instruction has a slot: the host may refuse its access */
-	bool may_slot;   /* the next access may have a slot: nothing has changed if the host refuses it */
-	int32_t rsp_due; /* what has still to be added to RSP: see emit_stack_adjust() */
+	unsigned saved;    /* bit n: that of group n is in vcpu.group_addend as well */
+	bool slotted;      /* the instruction has a slot: the host may refuse its access */
+	bool may_slot;     /* the next access may have a slot: nothing has changed if the host refuses it */
+	int32_t rsp_due;   /* what has still to be added to RSP: see emit_stack_adjust() */
 
 	struct insn *in;     /* the instruction being emitted */
 	unsigned access_seg; /* segment of the address in R11: #SS or #GP */

@@ -5,9 +5,10 @@
  *
  * A direct exit is a jump whose displacement the dispatcher later points at
  * the target block: always when the target is in the same page (the page
- * itself is the common key), and between pages when both sides are global
- * supervisor text (see block.h). All other transfers look the target up in
- * the jump cache by its linear address, inline.
+ * itself is the common key), between pages when both sides are global
+ * supervisor text (see block.h), and between pages of user code by way of a
+ * proof that the target is mapped (cross.c). All other transfers look the target up
+ * in the jump cache by its linear address, inline.
  */
 #include "engine/soft/cross.h"
 #include "engine/soft/translate.h"
@@ -28,6 +29,7 @@ static struct block_exit *new_exit(struct xlat *x, int64_t target)
 		.cross = target < 0 || target >= PAGE_SIZE,
 		.other_ac = (x->exit_mode ^ x->mode) & MODE_AC,
 		.off = x->in->off,
+		.branch = x->in->class >= CLASS_JCC && x->in->class <= CLASS_CALL,
 		.call = x->in->class == CLASS_CALL,
 	};
 	e->forward = x->forward && !e->cross && target > x->in->off;
