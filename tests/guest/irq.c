@@ -117,9 +117,12 @@ static void timers(void)
 	}
 	hits = 0;
 	apic_write(0x320, VEC | 0x40000);
-	t0 = rdtsc() + 2000000;
+	/* Far away, for this CPU may be kept waiting: a deadline that is over reads as zero. */
+	t0 = rdtsc() + 1000000000000;
 	wrmsr(MSR_DEADLINE, t0);
 	ok(rdmsr(MSR_DEADLINE) == t0, "deadline reads back");
+	t0 = rdtsc() + 2000000;
+	wrmsr(MSR_DEADLINE, t0);
 	sti();
 	ok(wait_hits(1), "TSC deadline");
 	ok(rdtsc() >= t0, "TSC deadline: not early");
