@@ -134,7 +134,7 @@ void block_link(struct soft_engine *e, struct block_exit *x, struct block *to)
 	patch_rel32(e, exit_patch(from, x), block_direct_entry(to) + (x->forward ? POLL_LEN : 0));
 }
 
-static void unlink_exit(struct soft_engine *e, struct block_exit *x)
+void block_unlink_exit(struct soft_engine *e, struct block_exit *x)
 {
 	const struct block *from = exit_block(x);
 
@@ -150,14 +150,9 @@ static void unlink_exit(struct soft_engine *e, struct block_exit *x)
 	patch_rel32(e, exit_patch(from, x), from->cold + x->stub);
 }
 
-void block_unlink_exit(struct soft_engine *e, struct block_exit *x)
-{
-	unlink_exit(e, x);
-}
-
 void block_never_link(struct soft_engine *e, struct block_exit *x)
 {
-	unlink_exit(e, x);
+	block_unlink_exit(e, x);
 	x->never = true;
 	patch_rel32(e, exit_patch(exit_block(x), x), cross_look_up(e, x));
 }
@@ -171,7 +166,7 @@ void block_unlink_cross(struct soft_engine *e)
 		b->on_cross = false;
 		for (unsigned i = 0; i < b->exit_count; i++)
 			if (block_exits(b)[i].cross)
-				unlink_exit(e, &block_exits(b)[i]);
+				block_unlink_exit(e, &block_exits(b)[i]);
 	}
 	e->cross_links = 0;
 }
@@ -211,7 +206,7 @@ static void unlink_block(struct soft_engine *e, struct block *b)
 	hash_remove(e, b);
 	b->invalid = true;
 	while (b->incoming)
-		unlink_exit(e, exit_at(e, b->incoming));
+		block_unlink_exit(e, exit_at(e, b->incoming));
 }
 
 static void drop_block(struct soft_engine *e, struct block *b)
@@ -471,7 +466,7 @@ void block_next_region(struct soft_engine *e)
 
 		/* Also those of blocks that are invalid already. */
 		for (unsigned n = 0; n < b->exit_count; n++)
-			unlink_exit(e, &block_exits(b)[n]);
+			block_unlink_exit(e, &block_exits(b)[n]);
 		if (!b->invalid)
 			unlink_block(e, b);
 	}

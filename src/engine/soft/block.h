@@ -492,8 +492,9 @@ void block_insert(struct soft_engine *e, struct block *b);
 void block_drop(struct soft_engine *e, struct block *b);
 void block_link(struct soft_engine *e, struct block_exit *x, struct block *to);
 void block_unlink_cross(struct soft_engine *e);
-/* Links between pages of user code (cross.c): undone, if there is one; and never to be tried again. */
+/* Undoes the link of @x, if it has one. */
 void block_unlink_exit(struct soft_engine *e, struct block_exit *x);
+/* @x, between pages of user code, goes through the jump cache for ever (cross.c). */
 void block_never_link(struct soft_engine *e, struct block_exit *x);
 /* Does RAM page @index have code in it? */
 static inline bool page_has_code(const struct soft_engine *e, int64_t index)
