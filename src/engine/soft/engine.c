@@ -25,15 +25,25 @@ static const struct {
 	const char *name;
 	uint32_t bits;
 } optimizations[] = {
-	{ "forward", SOFT_NO_FORWARD },   { "groups", SOFT_NO_GROUPS },
-	{ "held", SOFT_NO_HELD },         { "jump2", SOFT_NO_JUMP2 },
-	{ "sampling", SOFT_NO_SAMPLING }, { "cross", SOFT_NO_CROSS },
-	{ "short", SOFT_NO_SHORT },       { "slots", SOFT_NO_SLOTS },
-	{ "stack", SOFT_NO_STACK },       { "strings", SOFT_NO_STRINGS },
-	{ "links", SOFT_NO_LINKS },       { "page-jumps", SOFT_NO_PAGE_JUMPS },
-	{ "pcid", SOFT_NO_PCID },         { "flags", SOFT_NO_FLAGS },
-	{ "inline", SOFT_NO_INLINE },     { "straddle", SOFT_NO_STRADDLE },
-	{ "regions", SOFT_NO_REGIONS },   { "all", ~0u },
+	{ "forward", SOFT_NO_FORWARD },
+	{ "groups", SOFT_NO_GROUPS },
+	{ "held", SOFT_NO_HELD },
+	{ "jump2", SOFT_NO_JUMP2 },
+	{ "sampling", SOFT_NO_SAMPLING },
+	{ "cross", SOFT_NO_CROSS },
+	{ "shapes", SOFT_NO_SHAPES },
+	{ "short", SOFT_NO_SHORT },
+	{ "slots", SOFT_NO_SLOTS },
+	{ "stack", SOFT_NO_STACK },
+	{ "strings", SOFT_NO_STRINGS },
+	{ "links", SOFT_NO_LINKS },
+	{ "page-jumps", SOFT_NO_PAGE_JUMPS },
+	{ "pcid", SOFT_NO_PCID },
+	{ "flags", SOFT_NO_FLAGS },
+	{ "inline", SOFT_NO_INLINE },
+	{ "straddle", SOFT_NO_STRADDLE },
+	{ "regions", SOFT_NO_REGIONS },
+	{ "all", ~0u },
 };
 
 /* --soft-disable. False: a line was printed. */

@@ -44,119 +44,6 @@ void translator_destroy(struct translator *t)
 	free(t);
 }
 
-/* Only PUSHF and the mode changes want the flags in memory; nothing here writes any. */
-static void inline_flags(struct insn *in)
-{
-	in->class = CLASS_INLINE;
-	in->writes = 0;
-	in->reads = in->sysop == SYSOP_PUSHF || in->ends ? FLAG_ARITH : 0;
-}
-
-enum decode_result { DECODED, NEEDS_SECOND_PAGE };
-
-enum hidden { HIDDEN_UNKNOWN, HIDDEN_NONE, HIDDEN_MEMORY };
-
-/*
- * Copying an instruction that accesses memory by an operand that it does not
- * show would let the guest at the host's memory. All of those are known and
- * classified otherwise; this makes sure that none is forgotten.
- */
-static bool hides_memory(const struct xlat *x, const struct insn *in)
-{
-	uint8_t *known = &x->t->hidden_memory[in->zi.mnemonic];
-
-	if ((in->zi.attributes & ZYDIS_ATTRIB_HAS_MODRM) && in->zi.raw.modrm.mod != 3 && !insn_memory(in))
-		return true;
-	if (*known == HIDDEN_UNKNOWN) {
-		ZydisDecodedOperand all[ZYDIS_MAX_OPERAND_COUNT];
-
-		*known = HIDDEN_MEMORY;
-		if (!ZYAN_SUCCESS(ZydisDecoderDecodeOperands(x->decoder, &in->context, &in->zi, all,
-							     in->zi.operand_count)))
-			return true;
-		*known = HIDDEN_NONE;
-		for (unsigned i = in->zi.operand_count_visible; i < in->zi.operand_count; i++)
-			if (all[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
-				*known = HIDDEN_MEMORY;
-	}
-	return *known == HIDDEN_MEMORY;
-}
-
-/*
- * Zydis 4.0 takes [index * scale + disp32] with REX.B and a 67 prefix for
- * [r13d + index * scale]; REX.B does not count there (SDM vol. 2, table 2-5).
- */
-static void fix_base(struct insn *in)
-{
-	if (in->zi.address_width != 32 || in->zi.raw.modrm.mod != 0 || !in->zi.raw.sib.offset ||
-	    in->zi.raw.sib.base != 5)
-		return;
-	for (unsigned i = 0; i < in->op_count; i++) {
-		ZydisDecodedOperand *op = &in->ops[i];
-
-		if (op->type != ZYDIS_OPERAND_TYPE_MEMORY || op->encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM)
-			continue;
-		op->mem.base = ZYDIS_REGISTER_NONE;
-		op->mem.disp.has_displacement = ZYAN_TRUE;
-		op->mem.disp.value = in->zi.raw.disp.value;
-	}
-}
-
-/* Decodes the instruction at @off of the page into @in. Bad bytes become SYSOP_UD. */
-static enum decode_result decode(const struct xlat *x, struct insn *in, unsigned off)
-{
-	unsigned avail = PAGE_SIZE - off;
-	ZyanStatus st;
-
-	in->off = (uint16_t)off;
-	if (avail >= 15) {
-		avail = 15;
-		memcpy(in->bytes, x->page + off, 15);
-	} else {
-		memcpy(in->bytes, x->page + off, avail);
-		if (x->page2) {
-			memcpy(in->bytes + avail, x->page2, 15 - avail);
-			avail = 15;
-		}
-	}
-	st = ZydisDecoderDecodeInstruction(x->decoder, &in->context, in->bytes, avail, &in->zi);
-	in->op_count = 0;
-	if (ZYAN_SUCCESS(st) && in->zi.operand_count_visible) {
-		in->op_count = in->zi.operand_count_visible;
-		st = ZydisDecoderDecodeOperands(x->decoder, &in->context, &in->zi, in->ops,
-						(ZyanU8)in->op_count);
-	}
-	if (ZYAN_SUCCESS(st)) {
-		in->len = in->zi.length;
-		fix_base(in);
-		insn_classify(x, in);
-		if (in->class == CLASS_SYSOP && insn_can_inline(x, in))
-			inline_flags(in);
-		if (in->class == CLASS_COPY && hides_memory(x, in)) {
-			in->class = CLASS_SYSOP;
-			in->sysop = SYSOP_UD;
-			in->ends = true;
-			in->reads = in->writes = FLAG_ARITH;
-		}
-		return DECODED;
-	}
-	if (st == ZYDIS_STATUS_NO_MORE_DATA && avail < 15)
-		return NEEDS_SECOND_PAGE;
-	in->class = CLASS_SYSOP;
-	/* Longer than 15 bytes is #GP, everything else undefined. */
-	in->sysop = st == ZYDIS_STATUS_INSTRUCTION_TOO_LONG || st == ZYDIS_STATUS_NO_MORE_DATA ? SYSOP_GP0
-											       : SYSOP_UD;
-	in->op_count = 0;
-	in->aux = 0;
-	/* Any of them may have had a say: the block depends on all, also on those of the second page. */
-	in->len = x->page2 && off + 15 > PAGE_SIZE ? (uint8_t)(PAGE_SIZE - off + 1) : (uint8_t)avail;
-	in->ends = true;
-	in->shadow = in->maybe = false;
-	in->reads = in->writes = FLAG_ARITH;
-	memset(&in->zi, 0, sizeof(in->zi));
-	return DECODED;
-}
-
 static struct peek *peek_slot(const struct xlat *x, uint64_t bytes)
 {
 	return &x->t->peeks[(bytes ^ x->mode) * 0x9e3779b97f4a7c15ull >> (64 - PEEK_BITS)];
@@ -173,7 +60,7 @@ static const struct peek *peek(struct xlat *x, unsigned off)
 	p = peek_slot(x, bytes);
 	if (p->len && p->bytes == bytes && p->mode == x->mode)
 		return p;
-	if (decode(x, in, off) != DECODED)
+	if (!insn_decode(x, in, off))
 		return NULL;
 	/* A device may have changed them since: the entry is for those that have been decoded. */
 	memcpy(&bytes, in->bytes, 8);
@@ -209,7 +96,7 @@ bool insn_straddles(struct xlat *x, int64_t target)
 
 	if (target <= PAGE_SIZE - 15)
 		return false;
-	return decode(x, in, (unsigned)target) == NEEDS_SECOND_PAGE || target + in->len > PAGE_SIZE;
+	return !insn_decode(x, in, (unsigned)target) || target + in->len > PAGE_SIZE;
 }
 
 /*
@@ -275,7 +162,7 @@ static bool decode_block(struct xlat *x, bool *need_second)
 	while (x->n < BLOCK_MAX_INSNS && off < PAGE_SIZE) {
 		struct insn *in = &t->insns[x->n];
 
-		if (decode(x, in, off) == NEEDS_SECOND_PAGE) {
+		if (!insn_decode(x, in, off)) {
 			/* A straddling instruction makes a block of its own. */
 			*need_second = x->n == 0;
 			break;

@@ -2,7 +2,8 @@
 /*
  * Inside the translator: the state of one translation, shared by its files.
  *
- *   translate.c          decode a block, flag liveness, the loop over instructions
+ *   translate.c          the instructions of a block, flag liveness, the loop over instructions
+ *   translate_decode.c   bytes to struct insn: Zydis, or what it said of an instruction of that shape
  *   translate_classify.c what kind of instruction is this, and which operation in C
  *   translate_memory.c   effective addresses, the TLB check, segment checks
  *   translate_group.c    one check for several accesses off the same register
@@ -130,6 +131,36 @@ struct hidden_registers {
 };
 #define HIDDEN_BITS 8
 
+/* What instructions of one shape have in common: translate_decode.c. */
+struct shape_operand {
+	uint8_t type, encoding, actions;
+	uint16_t size;
+	uint16_t
+		reg; /* number 0 of its kind; where that does not change, the register; of memory, its kind */
+};
+#define SHAPE_OPERANDS 3
+struct shape {
+	uint32_t key;
+	uint16_t mnemonic;
+	uint8_t class;
+	bool ends, maybe;
+	uint8_t reads, writes; /* flags_pack() */
+	uint8_t operand_width;
+	uint8_t operands, visible;
+	uint8_t imm; /* bytes of the immediate */
+	bool count;  /* which is that of a shift */
+	bool imm_signed;
+	uint8_t constant; /* an immediate that is not among the bytes */
+	uint8_t category, isa_set, isa_ext, branch_type;
+	uint64_t attributes;
+	struct shape_operand ops[SHAPE_OPERANDS];
+};
+_Static_assert(sizeof(struct shape) <= 64 && (int)ZYDIS_ISA_SET_MAX_VALUE < 256 &&
+		       (int)ZYDIS_CATEGORY_MAX_VALUE < 256 && (int)ZYDIS_ISA_EXT_MAX_VALUE < 256,
+	       "about a cache line each");
+#define SHAPES_MAX 2048
+#define SHAPE_BITS 12
+
 #define GROUPS_MAX (TARGET_GROUP - 1) /* all numbers fit struct desc.group */
 
 /* Of a block. An instruction has five at most: two accesses, their segments, and that it leaves. */
@@ -150,6 +181,10 @@ struct translator {
 	uint8_t hidden_memory[ZYDIS_MNEMONIC_MAX_VALUE + 1]; /* enum hidden, by mnemonic */
 	struct hidden_registers hidden_registers[1u << HIDDEN_BITS];
 	struct peek peeks[PEEK_SIZE];
+	struct shape shapes[SHAPES_MAX]; /* from 1 on */
+	unsigned shape_count;
+	uint16_t shape_at[1u << SHAPE_BITS]; /* index in shapes by hash of the key; 0: none */
+	struct insn shape_insn;
 	struct access_plan plan[BLOCK_MAX_INSNS][ACCESSES];
 	struct group groups[STACK_GROUP + 1];
 };
@@ -202,6 +237,18 @@ static inline bool is_code64(const struct xlat *x)
 /* translate.c */
 /* Does the instruction at page offset @target, in this page, reach into the next one? */
 bool insn_straddles(struct xlat *x, int64_t target);
+
+/* translate_decode.c */
+/*
+ * Decodes the instruction at @off of the page into @in; bad bytes become SYSOP_UD. False: it
+ * reaches into the next page, which is not known.
+ */
+bool insn_decode(const struct xlat *x, struct insn *in, unsigned off);
+/* All operands, hidden ones too. False: Zydis has refused. */
+bool insn_all_operands(const struct xlat *x, const struct insn *in,
+		       ZydisDecodedOperand all[ZYDIS_MAX_OPERAND_COUNT]);
+/* Is all that the translator looks at the same in both? */
+bool insn_same(const struct insn *a, const struct insn *b);
 
 /* translate_classify.c */
 /* Once for each translator. */

@@ -162,7 +162,7 @@ static uint16_t hidden_registers(struct xlat *x, const struct insn *in)
 
 	if (h->key == key)
 		return h->regs;
-	if (!ZYAN_SUCCESS(ZydisDecoderDecodeOperands(x->decoder, &in->context, zi, all, zi->operand_count)))
+	if (!insn_all_operands(x, in, all))
 		return 0xffff;
 	*h = (struct hidden_registers){ .key = key };
 	for (unsigned i = zi->operand_count_visible; i < zi->operand_count; i++)
