@@ -68,6 +68,7 @@ enum after group_slow(struct soft_vcpu *v, const struct block *b, const struct d
 		uint64_t bit, *word = slot_refused(e, ~b->phys, &bit);
 
 		*word |= bit;
+		e->hints++;
 		v->stack_spent = 0;
 		v->stack_budget[stack_entry(b->phys)] = STACK_BUDGET;
 		v->stats.slots_given_up++;
@@ -107,6 +108,7 @@ static enum after give_up_slot(struct soft_vcpu *v, const struct block *b, const
 	uint64_t bit, *word = slot_refused(e, (b->phys & PAGE_MASK) + d->off, &bit);
 
 	*word |= bit;
+	e->hints++;
 	v->stats.slots_given_up++;
 	block_drop(e, meta_at(e, meta_off(e, b)));
 	v->c.s.rip = block_rip(v, b, d->off);
@@ -122,6 +124,7 @@ void note_hot(struct soft_vcpu *v, const struct block *b)
 	if ((*word & bit) || (e->disable & SOFT_NO_SLOTS))
 		return;
 	*word |= bit;
+	e->hints++;
 	v->stats.hot_pieces++;
 	block_forget(e, b->phys & ~(uint64_t)(SLOT_PIECE - 1), SLOT_PIECE);
 }

@@ -442,11 +442,12 @@ static void page_sweep(struct soft_engine *e, uint64_t phys)
 }
 
 /*
- * What was hot, and what no slot was good for, was so of the code of that time. Once for each
- * round through the cache: till then there are translations that were made by it.
+ * What was hot, and what no slot was good for, was so of the code of that time. To find it out
+ * again costs more than to believe it of other code, until that is every eighth piece.
  */
 static void forget_hints(struct soft_engine *e)
 {
+	e->hints = 0;
 	for (unsigned i = 0; i < SLOT_REFUSED / 64; i++)
 		e->slot_refused[i] = e->slot_hot[i] = 0;
 }
@@ -484,7 +485,7 @@ void block_next_region(struct soft_engine *e)
 	if (e->by_hot_count[region])
 		e->vcpu->stats.code_flushes++;
 	region_start(e, region);
-	if (!region)
+	if (e->hints > HINTS_MAX)
 		forget_hints(e);
 }
 

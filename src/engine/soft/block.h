@@ -256,6 +256,7 @@ struct dma_ring {
 };
 
 #define SLOT_REFUSED 65536
+#define HINTS_MAX    (SLOT_REFUSED / 4)
 struct translator;
 
 /* Optimizations that can be switched off, to find out which one is at fault. */
@@ -309,6 +310,7 @@ struct soft_engine {
 	uint64_t slot_refused[SLOT_REFUSED / 64];
 	/* Pieces of code (hashed by physical address) in which an interrupt came: hot, so that slots are worth it. */
 	uint64_t slot_hot[SLOT_REFUSED / 64];
+	uint32_t hints; /* how often a bit was set in either */
 
 	/* metadata, bump-allocated, reset with the code */
 	uint8_t *meta;
