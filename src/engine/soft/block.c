@@ -442,8 +442,8 @@ static void page_sweep(struct soft_engine *e, uint64_t phys)
 }
 
 /*
- * What was hot, and what no slot was good for, was so of the code of that time. To find it out
- * again costs more than to believe it of other code, until that is every eighth piece.
+ * What was hot, and what no slot was good for, was so of the code of that time. To believe it of
+ * what came to the same place costs less than to find it out again, as long as there is not much of it.
  */
 static void forget_hints(struct soft_engine *e)
 {

@@ -132,7 +132,7 @@ struct stack_entry {
  * slot_used which groups of 32 have anything in them.
  */
 #define SLOTS       1024
-#define SLOT_BUDGET 64
+#define SLOT_BUDGET 32
 
 struct access_slot {
 	uint64_t tag, host; /* the page, linear and where it is */
