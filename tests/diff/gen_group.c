@@ -197,14 +197,70 @@ static void stack_op(struct generator *g)
 	gen_emit(g, b + (reg < 8), reg < 8 ? 1 : 2, b[1] & 8 ? 1u << reg : 0);
 }
 
+static int group_disp(struct rng *r)
+{
+	return rnd_pct(r, 60) ? ((int)rnd_n(r, 16) - 8) * 8 : (int)rnd_n(r, 128) - 64;
+}
+
+/*
+ * A loop over memory, counted by RCX: a few accesses, the base that moves, DEC RCX, perhaps a jump out, and
+ * the jump back. A translator may put several rounds into one block.
+ */
+static void group_loop(struct generator *g)
+{
+	struct rng *r = &g->r;
+	unsigned base = g->base[0], accesses = 1 + rnd_n(r, 3);
+	int step = ((int)rnd_n(r, 17) - 8) * (rnd_pct(r, 20) ? 1 : 8);
+	uint8_t set[] = { 0xb9, (uint8_t)(1 + rnd_n(r, 20)), 0, 0, 0 };
+	uint8_t add[] = { (uint8_t)(0x48 | base >> 3), 0x83, (uint8_t)(0xc0 | (base & 7)), (uint8_t)step };
+	static const uint8_t dec[] = { 0xff, 0xc9 };
+	uint8_t back[] = { (uint8_t)(rnd_pct(r, 90) ? 0x75 : 0x70 | rnd_n(r, 2) << 3), 0 };
+	uint8_t out[] = { (uint8_t)(0x70 | rnd_n(r, 16)), sizeof(back) };
+	uint16_t top;
+
+	gen_emit(g, set, sizeof(set), 2);
+	top = g->c->len;
+	while (accesses-- > 0) {
+		uint32_t before = g->dirty;
+		uint16_t len = g->c->len;
+		uint8_t ninsns = g->c->ninsns;
+
+		g->labels &= ~(1u << ninsns);
+		g->dirty = 0;
+		g->indexed = g->index && rnd_pct(r, 40);
+		access_memory(g, g->base[rnd_pct(r, 20)], group_disp(r));
+		g->indexed = false;
+		if (g->dirty & 2) { /* it writes the counter: take it back */
+			g->c->len = len;
+			g->c->ninsns = ninsns;
+			g->c->insn_off[ninsns] = len;
+		}
+		g->dirty |= before;
+	}
+	g->labels &= ~(7u << g->c->ninsns);
+	gen_emit(g, add, sizeof(add), 1u << base);
+	gen_emit(g, dec, sizeof(dec), 2);
+	if (rnd_pct(r, 20)) {
+		gen_emit(g, out, sizeof(out), 0);
+		g->labels &= ~(1u << g->c->ninsns);
+	}
+	back[1] = (uint8_t)(top - (g->c->len + sizeof(back)));
+	gen_emit(g, back, sizeof(back), 0);
+}
+
 void gen_group(struct generator *g)
 {
 	struct rng *r = &g->r;
 	unsigned which = rnd_pct(r, 30);
-	int disp = rnd_pct(r, 60) ? ((int)rnd_n(r, 16) - 8) * 8 : (int)rnd_n(r, 128) - 64;
+	int disp = group_disp(r);
 
 	if (!g->c->ninsns)
 		choose_bases(g);
+	if (!g->own_code && rnd_pct(r, 7) && !g->away[0] && !g->away[1] && g->base[0] != REG_SP_NUM &&
+	    g->base[0] != 1 && g->base[1] != 1 && g->index != 1) {
+		group_loop(g);
+		return;
+	}
 	if (g->own_code) {
 		/* A load, and the store that changes nothing. */
 		unsigned reg = other_reg(g), base = g->base[0];

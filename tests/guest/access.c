@@ -379,8 +379,62 @@ static void taken(void)
 	accessed_and_dirty(&t);
 }
 
+/* ---- loops ---- */
+
+#define LOOP (VA + 0xa00000)
+
+USER_CODE(u_fill, "1: mov %rax, (%rdi); add (%rdi), %rbx; lea 8(%rdi), %rdi; dec %rcx; jne 1b; int3");
+USER_CODE(u_search, "1: cmp %al, (%rdi); je 2f; add $1, %rdi; jmp 1b; 2: int3");
+USER_CODE(u_above, "jmp 2f; 1: add $4, %rdi; cmp %rsi, %rdi; je 3f; 2: add (%rdi), %ebx; jmp 1b; 3: int3");
+
+/* A loop goes over a page, and beyond its end: whatever round it is in, the fault finds the registers of that round. */
+static void rounds(void)
+{
+	u64 pa = user_page(LOOP);
+	bool filled = true, found = true, above = true;
+
+	for (u64 n = 1; n < 70; n++) {
+		struct regs r = user_regs(u_fill);
+
+		r.gpr[RDI] = LOOP + 0x1000 - 8 * n;
+		r.gpr[RCX] = 100;
+		r.gpr[RAX] = n;
+		r.gpr[RBX] = 0;
+		run_frame(&r);
+		filled &= trap.vec == 14 && trap.err == 6 && trap.cr2 == LOOP + 0x1000 &&
+			  trap.rip == (u64)u_fill && trap.gpr[RDI] == LOOP + 0x1000 &&
+			  trap.gpr[RCX] == 100 - n && trap.gpr[RBX] == n * n && (trap.rflags & 0x40) == 0;
+		r.gpr[RDI] = LOOP;
+		r.gpr[RCX] = n;
+		run_frame(&r);
+		filled &= trap.vec == 3 && trap.gpr[RDI] == LOOP + 8 * n && trap.gpr[RBX] == n * n &&
+			  *(volatile u64 *)phys(pa + 8 * n - 8) == n;
+		r = user_regs(u_search);
+		r.gpr[RDI] = LOOP + 0x1000 - n;
+		r.gpr[RAX] = 0xee;
+		run_frame(&r);
+		found &= trap.vec == 14 && trap.err == 4 && trap.cr2 == LOOP + 0x1000 &&
+			 trap.rip == (u64)u_search;
+		((volatile u8 *)phys(pa))[0xfff] = 0xee;
+		run_frame(&r);
+		found &= trap.vec == 3 && trap.gpr[RDI] == LOOP + 0xfff;
+		((volatile u8 *)phys(pa))[0xfff] = 0;
+		r = user_regs(u_above);
+		r.gpr[RDI] = LOOP;
+		r.gpr[RSI] = LOOP + 4 * n;
+		r.gpr[RBX] = 0;
+		run_frame(&r);
+		/* Every other of these words is N, or half of the 64-bit N. */
+		above &= trap.vec == 3 && trap.gpr[RDI] == LOOP + 4 * n && trap.gpr[RBX] == (n + 1) / 2 * n;
+	}
+	ok(filled, "a loop that fills meets the end of the page in any round");
+	ok(found, "a loop that searches does");
+	ok(above, "a loop that is entered in its middle");
+}
+
 void test_main(void)
 {
+	rounds();
 	call_beyond();
 	addresses();
 	taken();

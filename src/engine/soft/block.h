@@ -278,6 +278,7 @@ enum soft_disable {
 	SOFT_NO_PAGE_JUMPS = 1u << 17, /* INVLPG of a user page empties the jump cache */
 	SOFT_NO_SHAPES = 1u << 19,     /* Zydis decodes each instruction */
 	SOFT_NO_SHORT = 1u << 5,       /* blocks go on behind any conditional jump */
+	SOFT_NO_LOOPS = 1u << 10,      /* hot loops are not unrolled */
 	SOFT_NO_REGIONS = 1u << 18,    /* a full code cache is emptied as a whole */
 };
 

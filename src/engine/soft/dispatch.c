@@ -617,7 +617,7 @@ static enum after host_fault(struct soft_vcpu *v)
 		b = block_at(e, off, &map);
 		if (!b)
 			return STOP;
-		page_off = (b->phys & (PAGE_SIZE - 1)) + map->guest;
+		page_off = ((b->phys & (PAGE_SIZE - 1)) + map->guest) & (PAGE_SIZE - 1);
 		mask = flags_ax_mask(flags_unpack((uint8_t)map->host_flags));
 	}
 	if (v->host_fault.fault_vector == VEC_PF)

@@ -43,6 +43,7 @@ static const struct {
 	{ "inline", SOFT_NO_INLINE },
 	{ "straddle", SOFT_NO_STRADDLE },
 	{ "regions", SOFT_NO_REGIONS },
+	{ "loops", SOFT_NO_LOOPS },
 	{ "all", ~0u },
 };
 

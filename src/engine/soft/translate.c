@@ -211,8 +211,7 @@ static void compute_liveness(struct xlat *x)
 			x->forward = false;
 		in->live_out = live;
 		if (in->class == CLASS_JCC || in->class == CLASS_LOOP) {
-			in->live_exit = look_ahead(x, (int64_t)in->off + in->len + in->zi.raw.imm[0].value.s,
-						   FLAG_ARITH, 2);
+			in->live_exit = look_ahead(x, exit_target(in), FLAG_ARITH, 2);
 			live |= in->live_exit;
 		}
 		if (in->maybe) {
@@ -464,7 +463,7 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 	struct xlat x = { .engine = e, .t = e->translator, .mode = mode, .absolute = absolute };
 	uint64_t dep2 = 0;
 	struct block *b;
-	unsigned last_end;
+	unsigned last_end, loop;
 
 	*need_second = false;
 	if (!code_room(e, BLOCK_MAX_HOST))
@@ -490,10 +489,14 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 	x.mode = x.exit_mode = mode & ~MODE_UNGROUPED;
 	x.ungrouped = mode & MODE_UNGROUPED;
 
-	if (!decode_block(&x, need_second))
+	loop = decode_loop(&x);
+	if (!loop && !decode_block(&x, need_second))
 		goto fail;
 	last_end = x.t->insns[x.n - 1].off + x.t->insns[x.n - 1].len;
-	if (last_end > PAGE_SIZE) {
+	if (loop) {
+		for (unsigned i = 0; i < loop; i++)
+			b->dep |= granules(x.t->insns[i].off, x.t->insns[i].off + x.t->insns[i].len);
+	} else if (last_end > PAGE_SIZE) {
 		b->second = true;
 		x.phys2 = phys2 & PAGE_MASK;
 		b->dep |= granules(phys & (PAGE_SIZE - 1), PAGE_SIZE);

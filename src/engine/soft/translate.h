@@ -4,6 +4,7 @@
  *
  *   translate.c          the instructions of a block, flag liveness, the loop over instructions
  *   translate_decode.c   bytes to struct insn: Zydis, or what it said of an instruction of that shape
+ *   translate_loop.c     hot loops, several rounds in one block
  *   translate_classify.c what kind of instruction is this, and which operation in C
  *   translate_memory.c   effective addresses, the TLB check, segment checks
  *   translate_group.c    one check for several accesses off the same register
@@ -23,7 +24,9 @@
 #include "engine/soft/sysop.h"
 
 #define BLOCK_MAX_INSNS 24
-#define BLOCK_GO_ON     8     /* from so many on, it ends at a conditional jump */
+#define BLOCK_GO_ON     8  /* from so many on, it ends at a conditional jump */
+#define LOOP_MAX_INSNS  48 /* of a loop that is unrolled, with all copies */
+#define INSNS_MAX       LOOP_MAX_INSNS
 #define BLOCK_MAX_HOST  24576 /* bytes of hot, and of cold, code that one block may need */
 
 /* Scratch registers of translated code; the guest's live in vcpu.c.s.regs[]. */
@@ -76,6 +79,7 @@ struct insn {
 	bool ends;              /* the block ends behind it */
 	bool shadow;            /* opens an interrupt shadow: the next one belongs to the block */
 	bool maybe;             /* may or may not write flags: a shift by CL */
+	bool follow;            /* a jump whose target comes next in the block */
 	uint32_t reads, writes; /* arithmetic flags */
 	uint32_t live_in;       /* flags that somebody from here on needs */
 	uint32_t live_out;
@@ -171,11 +175,11 @@ _Static_assert(SITES_MAX + EXITS_MAX < SITE_EXIT, "their numbers fit a byte");
 struct translator {
 	struct soft_engine *engine;
 	ZydisDecoder decoder[3]; /* 16, 32, 64 bits */
-	struct insn insns[BLOCK_MAX_INSNS];
+	struct insn insns[INSNS_MAX];
 	struct desc sites[SITES_MAX];
 	struct block_exit exits[EXITS_MAX];
 	struct sysop sysops[BLOCK_MAX_INSNS];
-	struct insn_map map[BLOCK_MAX_INSNS];
+	struct insn_map map[INSNS_MAX];
 	struct insn peek_insn;
 	uint8_t sysop_entry[ZYDIS_MNEMONIC_MAX_VALUE + 1];   /* index + 1 in the table of system operations */
 	uint8_t hidden_memory[ZYDIS_MNEMONIC_MAX_VALUE + 1]; /* enum hidden, by mnemonic */
@@ -185,7 +189,7 @@ struct translator {
 	unsigned shape_count;
 	uint16_t shape_at[1u << SHAPE_BITS]; /* index in shapes by hash of the key; 0: none */
 	struct insn shape_insn;
-	struct access_plan plan[BLOCK_MAX_INSNS][ACCESSES];
+	struct access_plan plan[INSNS_MAX][ACCESSES];
 	struct group groups[STACK_GROUP + 1];
 };
 
@@ -237,6 +241,18 @@ static inline bool is_code64(const struct xlat *x)
 /* translate.c */
 /* Does the instruction at page offset @target, in this page, reach into the next one? */
 bool insn_straddles(struct xlat *x, int64_t target);
+
+/* translate_loop.c */
+/*
+ * If the block is a hot loop: decodes it, and its body again, as often as is good. Returns the number of
+ * instructions of the body; 0: it is no loop.
+ */
+unsigned decode_loop(struct xlat *x);
+/* Where a direct jump leaves the block to, as a page offset: not where it goes on in the block. */
+static inline int64_t exit_target(const struct insn *in)
+{
+	return (int64_t)in->off + in->len + (in->follow ? 0 : in->zi.raw.imm[0].value.s);
+}
 
 /* translate_decode.c */
 /*

@@ -552,6 +552,7 @@ bool insn_decode(const struct xlat *x, struct insn *in, unsigned off)
 	ZyanStatus st;
 
 	in->off = (uint16_t)off;
+	in->follow = false;
 	if (avail >= 15) {
 		avail = 15;
 		memcpy(in->bytes, x->page + off, 15);

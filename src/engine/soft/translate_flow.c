@@ -29,10 +29,11 @@ static struct block_exit *new_exit(struct xlat *x, int64_t target)
 		.cross = target < 0 || target >= PAGE_SIZE,
 		.other_ac = (x->exit_mode ^ x->mode) & MODE_AC,
 		.off = x->in->off,
-		.branch = x->in->class >= CLASS_JCC && x->in->class <= CLASS_CALL,
+		.branch = x->in->class >= CLASS_JCC && x->in->class <= CLASS_CALL && !x->in->follow,
 		.call = x->in->class == CLASS_CALL,
 	};
-	e->forward = x->forward && !e->cross && target > x->in->off;
+	e->forward = x->forward && !e->cross && target > x->in->off &&
+		     target > (int64_t)(x->block->phys & (PAGE_SIZE - 1));
 	return e;
 }
 
@@ -180,19 +181,12 @@ static uint32_t emit_side_exit(struct xlat *x, int64_t target, uint32_t live)
 	return at;
 }
 
-static int64_t branch_target(const struct xlat *x)
-{
-	const struct insn *in = x->in;
-
-	return (int64_t)in->off + in->len + in->zi.raw.imm[0].value.s;
-}
-
 void emit_jcc(struct xlat *x)
 {
 	struct insn *in = x->in;
 	struct emitter *o = x->o;
-	int64_t target = branch_target(x);
-	unsigned cc = in->zi.opcode & 15;
+	int64_t target = exit_target(in);
+	unsigned cc = (in->zi.opcode & 15) ^ in->follow;
 
 	flags_to_host(x, in->reads);
 	e8(o, 0x0f);
@@ -254,7 +248,7 @@ void emit_loop(struct xlat *x)
 {
 	struct insn *in = x->in;
 	struct emitter *o = x->o;
-	int64_t target = branch_target(x);
+	int64_t target = exit_target(in);
 	uint32_t rel;
 	uint8_t *at;
 
@@ -279,7 +273,8 @@ void emit_loop(struct xlat *x)
 
 void emit_jmp(struct xlat *x)
 {
-	emit_exit(x, branch_target(x), x->in->live_exit, 0);
+	if (!x->in->follow)
+		emit_exit(x, exit_target(x->in), x->in->live_exit, 0);
 }
 
 /* ---- the stack ---- */
@@ -558,7 +553,7 @@ void emit_call(struct xlat *x)
 	unsigned size = stack_operand_size(x);
 
 	emit_push_return(x, size);
-	emit_exit(x, branch_target(x), x->in->live_exit, (int32_t)size);
+	emit_exit(x, exit_target(x->in), x->in->live_exit, (int32_t)size);
 }
 
 /* R9 = @reg for as long as the push takes, also if that goes by way of C. */

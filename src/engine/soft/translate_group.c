@@ -390,7 +390,7 @@ void plan_groups(struct xlat *x)
 	}
 }
 
-/* How many instructions until group @n is needed again; BLOCK_MAX_INSNS: never. */
+/* How many instructions until group @n is needed again; INSNS_MAX: never. */
 static unsigned next_use(const struct xlat *x, unsigned n)
 {
 	unsigned now = (unsigned)(x->in - x->t->insns);
@@ -398,7 +398,7 @@ static unsigned next_use(const struct xlat *x, unsigned n)
 	for (unsigned i = now + 1; n && i < x->n; i++)
 		if (x->t->plan[i][0].group == n || x->t->plan[i][1].group == n)
 			return i - now;
-	return BLOCK_MAX_INSNS;
+	return INSNS_MAX;
 }
 
 /* Shall R9 hold group @n from now on? */
@@ -418,7 +418,7 @@ static bool r9_wanted(const struct xlat *x)
 	const struct access_plan *p = x->t->plan[x->in - x->t->insns];
 
 	return x->r9_group && (x->r9_group == TARGET_GROUP || p[0].group == x->r9_group ||
-			       p[1].group == x->r9_group || next_use(x, x->r9_group) < BLOCK_MAX_INSNS);
+			       p[1].group == x->r9_group || next_use(x, x->r9_group) < INSNS_MAX);
 }
 
 void save_r9(struct xlat *x, struct emitter *o)
