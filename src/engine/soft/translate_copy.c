@@ -430,6 +430,31 @@ void emit_copy(struct xlat *x)
 	emit_on_host_address(x, &u, &at_r11);
 }
 
+/* Of registers alone: as any instruction without a memory operand. */
+static void emit_plain_lea(struct xlat *x, const ZydisDecodedOperand *mem, unsigned dst, unsigned size)
+{
+	ZydisRegister part[] = { mem->mem.base, mem->mem.index };
+	unsigned load = 0, used;
+
+	for (unsigned i = 0; i < 2; i++)
+		if (part[i] != ZYDIS_REGISTER_NONE && is_stolen(gpr_number(part[i])))
+			load |= 1u << (gpr_number(part[i]) - REG_R9);
+	used = load;
+	if (is_stolen(dst)) {
+		used |= 1u << (dst - REG_R9);
+		load |= size == 16 ? used : 0;
+	}
+	if (used & 1)
+		release_r9(x);
+	for (unsigned i = 0; i < 3; i++)
+		if (load & ~x->held & 1u << i)
+			emit_load(x->o, REG_R9 + i, REG_SLOT(REG_R9 + i));
+	x->held |= used;
+	ebytes(x->o, x->in->bytes, x->in->len);
+	if (is_stolen(dst))
+		emit_store(x->o, dst, REG_SLOT(dst));
+}
+
 void emit_lea_insn(struct xlat *x)
 {
 	const struct insn *in = x->in;
@@ -440,13 +465,8 @@ void emit_lea_insn(struct xlat *x)
 	bool rip = mem->mem.base == ZYDIS_REGISTER_RIP || mem->mem.base == ZYDIS_REGISTER_EIP;
 
 	if (is_code64(x) && !rip) {
-		bool base = mem->mem.base != ZYDIS_REGISTER_NONE && is_stolen(gpr_number(mem->mem.base));
-		bool index = mem->mem.index != ZYDIS_REGISTER_NONE && is_stolen(gpr_number(mem->mem.index));
-
-		if (!base && !index && !is_stolen(dst)) {
-			ebytes(o, in->bytes, in->len);
-			return;
-		}
+		emit_plain_lea(x, mem, dst, size);
+		return;
 	}
 	if (rip && size == 64 && in->zi.address_width == 64 && !is_stolen(dst)) {
 		emit_page_address(x, dst, (int64_t)in->off + in->len + mem->mem.disp.value);
