@@ -465,6 +465,11 @@ void block_next_region(struct soft_engine *e)
 	for (uint32_t i = 0; i < e->by_hot_count[region]; i++) {
 		struct block *b = meta_at(e, e->by_hot[region][i]);
 
+		if (i + 8 < e->by_hot_count[region]) {
+			const struct block *soon = meta_at(e, e->by_hot[region][i + 8]);
+
+			__builtin_prefetch(hash_bucket(e, soon->phys, soon->mode), 1);
+		}
 		/* Also those of blocks that are invalid already. */
 		for (unsigned n = 0; n < b->exit_count; n++)
 			block_unlink_exit(e, &block_exits(b)[n]);

@@ -24,15 +24,15 @@
 #include "memory.h"
 
 #define CODE_REGIONS  9
-#define REGION_HOT    (1640u << 10)
-#define REGION_COLD   (752u << 10)
-#define REGION_META   (1296u << 10)
+#define REGION_HOT    (1600u << 10)
+#define REGION_COLD   (784u << 10)
+#define REGION_META   (1304u << 10)
 #define REGION_BLOCKS 16384
 #define CODE_HOT_SIZE (CODE_REGIONS * REGION_HOT)
 #define CODE_CACHE_SIZE \
 	(CODE_HOT_SIZE + CODE_REGIONS * REGION_COLD) /* documented in README.md and lguest.1 */
 #define META_SIZE (CODE_REGIONS * REGION_META)
-#define HOT_ALIGN 16u
+#define HOT_ALIGN 4u
 
 /*
  * Buckets of a cache line each. A slot holds part of the hash and the block's meta

@@ -468,6 +468,10 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 	*need_second = false;
 	if (!code_room(e, BLOCK_MAX_HOST))
 		return NULL;
+	x.page = guest_range(&e->memory, phys & PAGE_MASK, PAGE_SIZE);
+	/* Nobody has read these bytes before. */
+	__builtin_prefetch(x.page + (phys & (PAGE_SIZE - 1)));
+	__builtin_prefetch(x.page + ((phys + 64) & (PAGE_SIZE - 1)));
 	prefetch_room(e);
 	b = meta_alloc(e, sizeof(*b));
 	if (!b)
@@ -481,7 +485,6 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 	x.block = b;
 	x.page_va = absolute ? page_va : 0;
 	x.phys2 = ~0ull;
-	x.page = guest_range(&e->memory, phys & PAGE_MASK, PAGE_SIZE);
 	x.page2 = phys2 != ~0ull ? guest_range(&e->memory, phys2 & PAGE_MASK, PAGE_SIZE) : NULL;
 	x.decoder = &e->translator->decoder[mode & MODE_CS64 ? 2 : mode & MODE_CS32 ? 1 : 0];
 	/* With a limit on CS each instruction is checked on its way in. */

@@ -361,7 +361,7 @@ static unsigned stack_group(const struct xlat *x, unsigned count)
 void plan_groups(struct xlat *x)
 {
 	struct translator *t = x->t;
-	struct values v = { .x = x, .first = 1 };
+	struct values v;
 	unsigned stack;
 
 	memset(t->plan, 0, sizeof(t->plan[0]) * x->n);
@@ -370,6 +370,8 @@ void plan_groups(struct xlat *x)
 	if (!is_code64(x) || x->single || x->ungrouped || x->phys2 != ~0ull ||
 	    (x->engine->disable & SOFT_NO_GROUPS))
 		return;
+	v.x = x;
+	v.next = v.count = 0;
 	forget_all(&v);
 	for (unsigned i = 0; i < x->n; i++) {
 		/* A failing check leaves the block, and an interrupt shadow with it: none there. */
