@@ -257,12 +257,7 @@ static void emit_rdtscp(struct xlat *x)
 	e32(o, VOFF(c.s.tsc_aux));
 }
 
-/*
- * Guest R9..R11 are fetched from memory and put back there by each instruction
- * that uses them. But what follows without a memory access finds the value in
- * the host's register of the same name still, and need not wait for it.
- */
-static bool keeps_scratch(const struct insn *in)
+bool insn_keeps_scratch(const struct insn *in)
 {
 	return in->class == CLASS_JCC || in->class == CLASS_NOP || in->class == CLASS_LEA ||
 	       (in->class == CLASS_COPY && !insn_memory(in));
@@ -270,7 +265,7 @@ static bool keeps_scratch(const struct insn *in)
 
 static void emit_insn(struct xlat *x)
 {
-	if (!keeps_scratch(x->in) || (x->engine->disable & SOFT_NO_HELD))
+	if (!insn_keeps_scratch(x->in) || (x->engine->disable & SOFT_NO_HELD))
 		x->held = 0;
 	switch ((enum insn_class)x->in->class) {
 	case CLASS_COPY: emit_copy(x); break;

@@ -241,6 +241,12 @@ static inline bool is_code64(const struct xlat *x)
 /* translate.c */
 /* Does the instruction at page offset @target, in this page, reach into the next one? */
 bool insn_straddles(struct xlat *x, int64_t target);
+/*
+ * Guest R9..R11 are fetched from memory and put back there by each instruction
+ * that uses them. But what follows without a memory access finds the value in
+ * the host's register of the same name still, and need not wait for it: does @in leave it there?
+ */
+bool insn_keeps_scratch(const struct insn *in);
 
 /* translate_loop.c */
 /*

@@ -20,6 +20,19 @@ struct stolen_use {
 	bool high_byte;                  /* AH, CH, DH or BH is an operand */
 };
 
+/* As a part of an address. */
+static void use_register(struct stolen_use *u, ZydisRegister reg)
+{
+	ZydisRegisterClass cl = register_class(reg);
+	unsigned n;
+
+	if (cl != ZYDIS_REGCLASS_GPR32 && cl != ZYDIS_REGCLASS_GPR64)
+		return;
+	n = gpr_number(reg);
+	if (is_stolen(n))
+		u->used[n - REG_R9] = u->load[n - REG_R9] = true;
+}
+
 static void stolen_scan(const struct insn *in, struct stolen_use *u)
 {
 	memset(u, 0, sizeof(*u));
@@ -28,6 +41,10 @@ static void stolen_scan(const struct insn *in, struct stolen_use *u)
 		ZydisRegisterClass cl;
 		unsigned n;
 
+		if (op->type == ZYDIS_OPERAND_TYPE_MEMORY && in->class == CLASS_LEA) {
+			use_register(u, op->mem.base);
+			use_register(u, op->mem.index);
+		}
 		if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
 			continue;
 		if (op->reg.value >= ZYDIS_REGISTER_AH && op->reg.value <= ZYDIS_REGISTER_BH)
@@ -169,6 +186,27 @@ static void emit_sized(struct xlat *x, const uint8_t *bytes, unsigned n)
 	ebytes(x->o, bytes, n);
 }
 
+/* The registers in @u, which the instruction names, get their values. */
+static void load_stolen(struct xlat *x, const struct stolen_use *u)
+{
+	if (u->used[0])
+		release_r9(x);
+	for (unsigned i = 0; i < 3; i++) {
+		if (u->load[i] && !(x->held >> i & 1))
+			emit_load(x->o, REG_R9 + i, REG_SLOT(REG_R9 + i));
+		/* Not what is only named. */
+		if (u->load[i] || u->store[i])
+			x->held |= 1u << i;
+	}
+}
+
+static void store_stolen(struct xlat *x, const struct stolen_use *u)
+{
+	for (unsigned i = 0; i < 3; i++)
+		if (u->store[i])
+			emit_store(x->o, REG_R9 + i, REG_SLOT(REG_R9 + i));
+}
+
 static void emit_plain(struct xlat *x)
 {
 	const struct insn *in = x->in;
@@ -176,15 +214,7 @@ static void emit_plain(struct xlat *x)
 
 	stolen_scan(in, &u);
 	flags_to_host(x, in->reads);
-	if (u.used[0])
-		release_r9(x);
-	for (unsigned i = 0; i < 3; i++) {
-		if (u.load[i] && !(x->held >> i & 1))
-			emit_load(x->o, REG_R9 + i, REG_SLOT(REG_R9 + i));
-		/* Not what is only named. */
-		if (u.load[i] || u.store[i])
-			x->held |= 1u << i;
-	}
+	load_stolen(x, &u);
 	if (in->zi.opcode == 0x82 && in->zi.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && !is_code64(x)) {
 		for (unsigned i = 0; i < in->len; i++)
 			e8(x->o, i + 3u == in->len ? 0x80 : in->bytes[i]);
@@ -196,9 +226,7 @@ static void emit_plain(struct xlat *x)
 	} else {
 		emit_sized(x, in->bytes, in->len);
 	}
-	for (unsigned i = 0; i < 3; i++)
-		if (u.store[i])
-			emit_store(x->o, REG_R9 + i, REG_SLOT(REG_R9 + i));
+	store_stolen(x, &u);
 }
 
 /* 82 is an alias of 80 that 64-bit mode, in which the host runs it, has dropped. */
@@ -329,6 +357,21 @@ static void emit_redirected(struct xlat *x, const struct address *a, const uint8
 
 static const struct address at_r11 = { SCRATCH0, EMIT_NOREG, 0 };
 
+/* Does an instruction that soon follows find guest register @n in the host's of that name, if it is there? */
+static bool wants_in_place(const struct xlat *x, unsigned n)
+{
+	if (x->engine->disable & SOFT_NO_HELD)
+		return false;
+	for (const struct insn *in = x->in + 1; in < x->t->insns + x->n && insn_keeps_scratch(in); in++) {
+		struct stolen_use u;
+
+		stolen_scan(in, &u);
+		if (u.used[n - REG_R9])
+			return u.load[n - REG_R9];
+	}
+	return false;
+}
+
 /* The instruction itself, with registers in place, on host address @a. */
 static void emit_on_host_address(struct xlat *x, const struct stolen_use *u, const struct address *a)
 {
@@ -377,8 +420,15 @@ static void emit_on_host_address(struct xlat *x, const struct stolen_use *u, con
 		if (u->store[i])
 			emit_store(o, map[REG_R9 + i], REG_SLOT(REG_R9 + i));
 		/* C may come back behind a store, with other values there. */
-		if ((u->load[i] || u->store[i]) && map[REG_R9 + i] == REG_R9 + i && !x->store)
+		if (!(u->load[i] || u->store[i]) || x->store)
+			continue;
+		if (map[REG_R9 + i] == REG_R9 + i) {
 			x->held |= 1u << i;
+		} else if (wants_in_place(x, REG_R9 + i)) {
+			/* To wait for what has just been stored would take longer. */
+			emit_mov(o, REG_R9 + i, map[REG_R9 + i]);
+			x->held |= 1u << i;
+		}
 	}
 }
 
@@ -430,31 +480,6 @@ void emit_copy(struct xlat *x)
 	emit_on_host_address(x, &u, &at_r11);
 }
 
-/* Of registers alone: as any instruction without a memory operand. */
-static void emit_plain_lea(struct xlat *x, const ZydisDecodedOperand *mem, unsigned dst, unsigned size)
-{
-	ZydisRegister part[] = { mem->mem.base, mem->mem.index };
-	unsigned load = 0, used;
-
-	for (unsigned i = 0; i < 2; i++)
-		if (part[i] != ZYDIS_REGISTER_NONE && is_stolen(gpr_number(part[i])))
-			load |= 1u << (gpr_number(part[i]) - REG_R9);
-	used = load;
-	if (is_stolen(dst)) {
-		used |= 1u << (dst - REG_R9);
-		load |= size == 16 ? used : 0;
-	}
-	if (used & 1)
-		release_r9(x);
-	for (unsigned i = 0; i < 3; i++)
-		if (load & ~x->held & 1u << i)
-			emit_load(x->o, REG_R9 + i, REG_SLOT(REG_R9 + i));
-	x->held |= used;
-	ebytes(x->o, x->in->bytes, x->in->len);
-	if (is_stolen(dst))
-		emit_store(x->o, dst, REG_SLOT(dst));
-}
-
 void emit_lea_insn(struct xlat *x)
 {
 	const struct insn *in = x->in;
@@ -465,11 +490,22 @@ void emit_lea_insn(struct xlat *x)
 	bool rip = mem->mem.base == ZYDIS_REGISTER_RIP || mem->mem.base == ZYDIS_REGISTER_EIP;
 
 	if (is_code64(x) && !rip) {
-		emit_plain_lea(x, mem, dst, size);
+		struct stolen_use u;
+
+		stolen_scan(in, &u);
+		load_stolen(x, &u);
+		ebytes(o, in->bytes, in->len);
+		store_stolen(x, &u);
 		return;
 	}
-	if (rip && size == 64 && in->zi.address_width == 64 && !is_stolen(dst)) {
+	if (rip && size == 64 && in->zi.address_width == 64) {
+		if (dst == REG_R9)
+			release_r9(x);
 		emit_page_address(x, dst, (int64_t)in->off + in->len + mem->mem.disp.value);
+		if (is_stolen(dst)) {
+			emit_store(o, dst, REG_SLOT(dst));
+			x->held |= 1u << (dst - REG_R9);
+		}
 		return;
 	}
 	x->held = 0;
