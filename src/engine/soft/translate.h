@@ -301,6 +301,8 @@ unsigned segment_override(const struct insn *in, unsigned otherwise);
 /* translate_flags.c */
 void flags_to_memory(struct xlat *x, uint32_t need);
 void flags_to_host(struct xlat *x, uint32_t need);
+/* The instruction writes all flags but CF, and somebody wants that: puts it into RFLAGS, so that all are there. */
+void flags_carry(struct xlat *x);
 /* RFLAGS is about to be overwritten; @live is needed later. */
 void flags_clobber(struct xlat *x, uint32_t live);
 

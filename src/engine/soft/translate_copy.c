@@ -215,6 +215,8 @@ static void emit_plain(struct xlat *x)
 	stolen_scan(in, &u);
 	flags_to_host(x, in->reads);
 	load_stolen(x, &u);
+	if (in->zi.mnemonic == ZYDIS_MNEMONIC_INC || in->zi.mnemonic == ZYDIS_MNEMONIC_DEC)
+		flags_carry(x);
 	if (in->zi.opcode == 0x82 && in->zi.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && !is_code64(x)) {
 		for (unsigned i = 0; i < in->len; i++)
 			e8(x->o, i + 3u == in->len ? 0x80 : in->bytes[i]);
@@ -643,6 +645,7 @@ void emit_incdec(struct xlat *x)
 	uint8_t op = in->zi.opcode; /* 40+r: INC, 48+r: DEC */
 
 	flags_to_host(x, in->reads);
+	flags_carry(x);
 	if (in->zi.operand_width == 16)
 		e8(x->o, 0x66);
 	e8(x->o, 0xff);

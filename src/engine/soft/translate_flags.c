@@ -68,6 +68,21 @@ void flags_to_memory(struct xlat *x, uint32_t need)
 		x->host_valid = 0; /* the merge has clobbered them */
 }
 
+void flags_carry(struct xlat *x)
+{
+	struct emitter *o = x->o;
+
+	if (!(x->in->live_out & ~x->in->writes & FLAG_CF) || (x->host_valid & FLAG_CF))
+		return;
+	/* bt word gs:[aflags], 8: CF of what LAHF has put there */
+	static const uint8_t bt[] = { 0x65, 0x66, 0x0f, 0xba, 0x24, 0x25 };
+
+	ebytes(o, bt, sizeof(bt));
+	e32(o, VOFF(c.aflags));
+	e8(o, 8);
+	x->host_valid = FLAG_CF;
+}
+
 void flags_to_host(struct xlat *x, uint32_t need)
 {
 	struct emitter *o = x->o;

@@ -384,8 +384,12 @@ static void emit_load_target(struct xlat *x, unsigned size, const struct address
 	}
 }
 
-/* The host address of [sp + @disp], checked. RFLAGS is lost unless others have checked for it. */
-static void emit_stack_access(struct xlat *x, int32_t disp, unsigned size, bool write, struct address *a)
+/*
+ * The host address of [sp + @disp], checked. RFLAGS is lost unless others have checked for it.
+ * @slot: nothing has changed, or been read, if the host refuses it.
+ */
+static void emit_stack_access(struct xlat *x, int32_t disp, unsigned size, bool write, bool slot,
+			      struct address *a)
 {
 	if (is_grouped(x, ACCESS_STACK)) {
 		emit_grouped(x, ACCESS_STACK,
@@ -394,6 +398,7 @@ static void emit_stack_access(struct xlat *x, int32_t disp, unsigned size, bool 
 	}
 	flags_clobber(x, x->in->live_in);
 	emit_stack_address(x, disp, size, write);
+	x->may_slot = slot;
 	emit_access(x, size, write ? ACCESS_WRITE : ACCESS_READ);
 	*a = at_r11;
 }
@@ -413,7 +418,7 @@ void emit_push(struct xlat *x)
 		emit_load_sized(x, SCRATCH0, size);
 		emit_store(o, SCRATCH0, VOFF(spill[0]));
 	}
-	emit_stack_access(x, -(int32_t)size, size, true, &a);
+	emit_stack_access(x, -(int32_t)size, size, true, op->type != ZYDIS_OPERAND_TYPE_MEMORY, &a);
 	if (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
 		if (size == 2)
 			e8(o, 0x66);
@@ -455,7 +460,7 @@ void emit_pop(struct xlat *x)
 	const ZydisDecodedOperand *op = &in->ops[0];
 	struct address a;
 
-	emit_stack_access(x, 0, size, false, &a);
+	emit_stack_access(x, 0, size, false, op->type != ZYDIS_OPERAND_TYPE_MEMORY, &a);
 	if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
 		/* The address of `pop [rsp+8]` is computed after the increment. */
 		ZydisRegister base = op->mem.base;
@@ -536,7 +541,7 @@ static void emit_push_return(struct xlat *x, unsigned size)
 	struct emitter *o = x->o;
 	struct address a;
 
-	emit_stack_access(x, -(int32_t)size, size, true, &a);
+	emit_stack_access(x, -(int32_t)size, size, true, x->in->class == CLASS_CALL, &a);
 	emit_page_address(x, SCRATCH1, (int64_t)x->in->off + x->in->len);
 	if (x->mode & MODE_CSBASE)
 		emit_gs(o, false, 0x2b, SCRATCH1, SEG_BASE_SLOT(SEG_CS));
@@ -620,7 +625,7 @@ void emit_ret(struct xlat *x)
 	struct address a;
 
 	flags_clobber(x, in->live_in);
-	emit_stack_access(x, 0, size, false, &a);
+	emit_stack_access(x, 0, size, false, true, &a);
 	emit_load_target(x, size, &a);
 	emit_stack_adjust(x, (int32_t)size + release);
 	emit_jump_cache(x, -((int32_t)size + release));
