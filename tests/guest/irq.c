@@ -181,6 +181,11 @@ static void windows(void)
 
 USER_CODE(u_loop, "1: jmp 1b");
 USER_CODE(u_loop_big, "1: inc %rax; mov %rax, -8(%rsp); jmp 1b");
+/* Jumps ahead alone lead round and round in these, if what jumps back stands in the middle of what a translator makes of them. */
+USER_CODE(u_loop_turned, "jmp 3f; 1: inc %rax; test %rsp, %rsp; jne 3f; inc %rbx; 3: inc %rcx; jmp 1b");
+USER_CODE(u_loop_two,
+	  "jmp 3f; 1: inc %rax; test %rsp, %rsp; jne 2f; inc %rbx; 3: inc %rcx; jmp 1b; 2: inc %rdx;"
+	  "test %rsp, %rsp; jne 4f; 5: inc %rbx; 4: inc %rdx; test %rcx, %rcx; js 5b; jmp 3b");
 USER_CODE(u_rep, "rep movsb; int3");
 KERNEL_CODE(k_loop, "1: inc %rax; test %rax, %rax; jnz 1b; int3");
 
@@ -210,6 +215,14 @@ static void loops(void)
 	timer_oneshot(200000);
 	run_frame(&r);
 	ok(trap.vec == 3 && hits == 1 && trap.gpr[RAX] > 10, "interrupt in a loop with a store");
+	r.rip = (uintptr_t)u_loop_turned;
+	timer_oneshot(200000);
+	run_frame(&r);
+	ok(trap.vec == 3 && hits == 1 && trap.gpr[RAX] > 10, "interrupt in a loop entered in its middle");
+	r.rip = (uintptr_t)u_loop_two;
+	timer_oneshot(200000);
+	run_frame(&r);
+	ok(trap.vec == 3 && hits == 1 && trap.gpr[RAX] > 10, "interrupt in two loops");
 	r = kernel_regs(k_loop);
 	r.rflags |= 0x200;
 	r.gpr[R15] = (uintptr_t)k_loop_end - 1;
