@@ -187,6 +187,90 @@ static void addresses(void)
 	}
 }
 
+/* ---- one access to the stack, by itself ---- */
+
+USER_CODE(u_push_one, "push %rax; int3");
+USER_CODE(u_pop_one, "pop %rax; int3");
+USER_CODE(u_ret_one, "ret");
+USER_CODE(u_call_one, "call 1f; 1: int3");
+
+static void go_rsp(const char *code, u64 rsp)
+{
+	struct regs r = user_regs(code);
+
+	r.gpr[RAX] = 0x100;
+	r.gpr[RSP] = rsp;
+	run_frame(&r);
+}
+
+/* Is the exception at the instruction, with all as it was? */
+static bool untouched(const char *code, unsigned vec, u64 rsp)
+{
+	return trap.vec == vec && trap.rip == (u64)code && trap.gpr[RSP] == rsp && trap.gpr[RAX] == 0x100;
+}
+
+static void alone(void)
+{
+	static const char *const code[] = { u_push_one, u_pop_one, u_ret_one, u_call_one };
+	static const char *const name[] = { "push", "pop", "ret", "call" };
+	const u64 where[] = { VA + 0xd00000, VA + 0xd00000 + GIB4 }, nowhere = VA + 0xd00800 + 2 * GIB4;
+	const u64 pa[] = { user_page(where[0]), user_page(where[1]) };
+
+	for (unsigned i = 0; i < 4; i++) {
+		bool works = true, bad = true, absent = true;
+
+		for (unsigned n = 0; n < 6; n++) {
+			bool push = code[i] == u_push_one || code[i] == u_call_one;
+			u64 rsp = where[n & 1] + 0x800;
+			volatile u64 *slot = (volatile u64 *)phys(pa[n & 1] + (push ? 0x7f8 : 0x800));
+
+			go_rsp(code[i], BAD + 8);
+			bad &= untouched(code[i], 12, BAD + 8);
+			*slot = (u64)u_push_one + 1;
+			go_rsp(code[i], rsp);
+			works &= trap.vec == 3 && trap.gpr[RSP] == (push ? rsp - 8 : rsp + 8);
+			if (push)
+				works &= *slot == (code[i] == u_push_one ? 0x100 : (u64)u_call_one + 5);
+			go_rsp(code[i], nowhere);
+			absent &= untouched(code[i], 14, nowhere);
+		}
+		ok(works, "%s in two pages by turns", name[i]);
+		tcg_is_wrong();
+		ok(bad, "%s: #SS where RSP is not canonical", name[i]);
+		ok(absent, "%s: #PF where nothing is", name[i]);
+	}
+}
+
+/* ---- prefetches; CF behind DEC ---- */
+
+USER_CODE(u_prefetch, "stc; prefetcht0 (%rsi,%rcx); prefetchw 0xfff(%rsi); prefetchnta (%rsi); adc $0, %rax;"
+		      "mov %rsi, %r10; mov %rcx, %r11; prefetcht1 (%r10,%r11); prefetcht2 %fs:-8(%r10);"
+		      "cmp %r10, %rsi; int3");
+USER_CODE(u_dec, "jmp 1f; 1: dec %rcx; mov (%rsi), %rdx; int3");
+
+static void no_effect(void)
+{
+	static const u64 at[] = { GOOD, GOOD + 0xfff, GOOD + 2 * GIB4, BAD, ~0ull, 0, GOOD + GIB4 };
+
+	for (unsigned i = 0; i < sizeof(at) / sizeof(at[0]); i++) {
+		go(u_prefetch, at[i], 8);
+		ok(trap.vec == 3 && trap.gpr[RAX] == 0x101 && (trap.rflags & 0x41) == 0x40,
+		   "prefetch of %x: %d", at[i], trap.vec);
+	}
+	for (unsigned i = 0; i < 6; i++) {
+		struct regs r = user_regs(u_dec);
+
+		r.gpr[RSI] = GOOD;
+		r.gpr[RCX] = i / 2;
+		r.rflags |= i & 1;
+		run_frame(&r);
+		ok(trap.vec == 3 && (trap.rflags & 0xc1) == ((i & 1) | (i / 2 == 1 ? 0x40
+									: i / 2    ? 0
+										   : 0x80)),
+		   "dec of %d with CF %d: %x", i / 2, i & 1, trap.rflags & 0xc1);
+	}
+}
+
 /* ---- what is taken away ---- */
 
 #define SRC (VA + 0x800000)
@@ -437,6 +521,8 @@ void test_main(void)
 	rounds();
 	call_beyond();
 	addresses();
+	alone();
+	no_effect();
 	taken();
 	budgets();
 }

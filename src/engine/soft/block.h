@@ -279,6 +279,8 @@ enum soft_disable {
 	SOFT_NO_SHAPES = 1u << 19,     /* Zydis decodes each instruction */
 	SOFT_NO_SHORT = 1u << 5,       /* blocks go on behind any conditional jump */
 	SOFT_NO_LOOPS = 1u << 10,      /* hot loops are not unrolled */
+	SOFT_NO_CARRY = 1u << 20,      /* INC and DEC have their CF merged from memory when flags are saved */
+	SOFT_NO_PREFETCH = 1u << 21,   /* PREFETCHh does nothing */
 	SOFT_NO_REGIONS = 1u << 18,    /* a full code cache is emptied as a whole */
 };
 

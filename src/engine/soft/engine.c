@@ -31,6 +31,8 @@ static const struct {
 	{ "jump2", SOFT_NO_JUMP2 },
 	{ "sampling", SOFT_NO_SAMPLING },
 	{ "cross", SOFT_NO_CROSS },
+	{ "carry", SOFT_NO_CARRY },
+	{ "prefetch", SOFT_NO_PREFETCH },
 	{ "shapes", SOFT_NO_SHAPES },
 	{ "short", SOFT_NO_SHORT },
 	{ "slots", SOFT_NO_SLOTS },

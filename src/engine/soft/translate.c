@@ -270,6 +270,7 @@ static void emit_insn(struct xlat *x)
 	switch ((enum insn_class)x->in->class) {
 	case CLASS_COPY: emit_copy(x); break;
 	case CLASS_NOP: break;
+	case CLASS_PREFETCH: emit_prefetch(x); break;
 	case CLASS_RDTSCP: emit_rdtscp(x); break;
 	case CLASS_LEA: emit_lea_insn(x); break;
 	case CLASS_MOFFS: emit_moffs(x); break;

@@ -45,8 +45,9 @@ static inline bool is_stolen(unsigned reg)
 		    offsetof(struct x86_seg, base)))
 
 enum insn_class {
-	CLASS_COPY,   /* the host executes it */
-	CLASS_NOP,    /* nothing to do, also not for its memory operand */
+	CLASS_COPY, /* the host executes it */
+	CLASS_NOP,  /* nothing to do, also not for its memory operand */
+	CLASS_PREFETCH,
 	CLASS_RDTSCP, /* RDTSC in order, and ECX */
 	CLASS_LEA,
 	CLASS_MOFFS, /* MOV between the accumulator and an absolute address */
@@ -313,6 +314,11 @@ void emit_linear(struct xlat *x, const ZydisDecodedOperand *mem, unsigned size, 
 void emit_effective(struct xlat *x, const ZydisDecodedOperand *mem, int32_t extra);
 /* Adds segment base and checks to R11. */
 void emit_segment(struct xlat *x, unsigned seg, unsigned size, bool write);
+/*
+ * PREFETCHh, where that takes no save of the flags: of what the TLB has, for no prefetch ever faults, nor does the
+ * guest get to see what else lies in the host's caches.
+ */
+void emit_prefetch(struct xlat *x);
 /* R11: linear address -> host address. */
 void emit_access(struct xlat *x, unsigned size, enum access_kind kind);
 /* Ends the instruction: what a store trampoline must copy is known now. */

@@ -652,6 +652,10 @@ void insn_classify(const struct xlat *x, struct insn *in)
 		set_sysop(in, SYSOP_UD, true);
 		return;
 	}
+	if (zi->meta.category == ZYDIS_CATEGORY_PREFETCH && insn_memory(in)) {
+		in->class = CLASS_PREFETCH;
+		return;
+	}
 	if (zi->meta.category == ZYDIS_CATEGORY_PREFETCH || zi->meta.isa_ext == ZYDIS_ISA_EXT_MPX ||
 	    zi->meta.category == ZYDIS_CATEGORY_WIDENOP || zi->mnemonic == ZYDIS_MNEMONIC_CLDEMOTE) {
 		in->class = CLASS_NOP;

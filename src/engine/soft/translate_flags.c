@@ -72,7 +72,8 @@ void flags_carry(struct xlat *x)
 {
 	struct emitter *o = x->o;
 
-	if (!(x->in->live_out & ~x->in->writes & FLAG_CF) || (x->host_valid & FLAG_CF))
+	if (!(x->in->live_out & ~x->in->writes & FLAG_CF) || (x->host_valid & FLAG_CF) ||
+	    (x->engine->disable & SOFT_NO_CARRY))
 		return;
 	/* bt word gs:[aflags], 8: CF of what LAHF has put there */
 	static const uint8_t bt[] = { 0x65, 0x66, 0x0f, 0xba, 0x24, 0x25 };

@@ -302,6 +302,7 @@ static void plan_insn(struct values *v, unsigned i, const struct insn *in)
 	case CLASS_COPY: plan_copy(v, i, in); return;
 	case CLASS_LEA: follow_lea(v, in); return;
 	case CLASS_NOP:
+	case CLASS_PREFETCH:
 	case CLASS_JCC:
 	case CLASS_JMP:
 	case CLASS_JMP_IND: return;

@@ -56,6 +56,7 @@ static bool follow(struct insn *in, unsigned *off)
 	switch ((enum insn_class)in->class) {
 	case CLASS_COPY:
 	case CLASS_NOP:
+	case CLASS_PREFETCH:
 	case CLASS_LEA: return !in->ends;
 	case CLASS_JCC:
 	case CLASS_JMP: break;

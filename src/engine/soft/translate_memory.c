@@ -315,6 +315,30 @@ void emit_access(struct xlat *x, unsigned size, enum access_kind kind)
 		x->store = d;
 }
 
+void emit_prefetch(struct xlat *x)
+{
+	struct emitter *o = x->o;
+	enum tlb_view view = mode_view(x->mode);
+	uint32_t table = (uint32_t)(view * sizeof(struct tlb_view_table));
+	static const uint8_t over[] = { 0x49, 0x81, 0xfb, 0xff, 0x0f, 0, 0, /* cmp r11, 4095 */
+					0x77, 9 + 4 };                      /* ja past the prefetch */
+	static const uint8_t prefetch[] = { 0x41, 0x0f };
+
+	if (!is_code64(x) || (x->engine->disable & SOFT_NO_PREFETCH) ||
+	    (x->in->live_in & x->host_valid & ~x->mem_valid))
+		return;
+	x->host_valid = 0;
+	emit_linear(x, insn_memory(x->in), 1, false, 0);
+	emit_mov32(o, SCRATCH1, SCRATCH0);
+	emit_shift32(o, 5, SCRATCH1, PAGE_SHIFT);
+	emit_gs_index8(o, true, 0x2b, SCRATCH0, SCRATCH1, VOFF(tlb[0].tag_r) + table);
+	ebytes(o, over, sizeof(over));
+	emit_gs_index8(o, true, 0x03, SCRATCH0, SCRATCH1, VOFF(tlb[0].host) + table);
+	ebytes(o, prefetch, sizeof(prefetch));
+	e8(o, x->in->zi.opcode);
+	e8(o, (unsigned)(x->in->zi.raw.modrm.reg << 3) | (SCRATCH0 & 7)); /* [r11] */
+}
+
 void emit_access_done(struct xlat *x)
 {
 	if (!x->store)
