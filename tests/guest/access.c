@@ -194,6 +194,15 @@ USER_CODE(u_pop_one, "pop %rax; int3");
 USER_CODE(u_ret_one, "ret");
 USER_CODE(u_call_one, "call 1f; 1: int3");
 
+/* The RSP of the second is not that of the group before. */
+#define CMP_0_1 "mov $0, %ecx; cmp $1, %rcx;"
+#define OTHERS  "mov (%rsp), %rdx; mov 8(%rsp), %rdx; mov %rsi, %rsp;"
+USER_CODE(u_push_flags, OTHERS CMP_0_1 "push %rax; int3");
+USER_CODE(u_ret_flags, OTHERS CMP_0_1 "ret");
+USER_CODE(u_call_flags, OTHERS CMP_0_1 "call 1f; 1: int3");
+USER_CODE(u_pop_flags, OTHERS CMP_0_1 "pop %rax; int3");
+USER_CODE(u_pop_sp, OTHERS CMP_0_1 ".byte 0x66, 0x5c; int3"); /* pop %sp */
+
 static void go_rsp(const char *code, u64 rsp)
 {
 	struct regs r = user_regs(code);
@@ -238,6 +247,25 @@ static void alone(void)
 		tcg_is_wrong();
 		ok(bad, "%s: #SS where RSP is not canonical", name[i]);
 		ok(absent, "%s: #PF where nothing is", name[i]);
+	}
+}
+
+/* All is as it was, flags that had to be put aside for the check too. */
+static void flags_at_ss(void)
+{
+	static const char *const code[] = { u_push_flags, u_ret_flags, u_call_flags, u_pop_flags, u_pop_sp };
+	static const char *const name[] = { "push", "ret", "call", "pop", "pop sp" };
+
+	user_page(VA + 0xe00000);
+	for (unsigned i = 0; i < 5; i++) {
+		struct regs r = user_regs(code[i]);
+
+		r.gpr[RSP] = VA + 0xe00800;
+		r.gpr[RSI] = BAD + 0x18;
+		run_frame(&r);
+		tcg_is_wrong();
+		ok(trap.vec == 12 && trap.gpr[RSP] == BAD + 0x18 && (trap.rflags & 0x8d5) == 0x95,
+		   "%s: #SS finds RSP %x and flags %x", name[i], trap.gpr[RSP], trap.rflags & 0x8d5);
 	}
 }
 
@@ -521,6 +549,7 @@ void test_main(void)
 	rounds();
 	call_beyond();
 	addresses();
+	flags_at_ss();
 	alone();
 	no_effect();
 	taken();

@@ -375,6 +375,9 @@ static void emit_block(struct xlat *x)
 		    !is_leader(x, in, ACCESS_STACK))
 			map.host_flags = flags_pack(x->host_valid & ~x->mem_valid);
 		emit_insn(x);
+		/* So they have by that of a slot. */
+		if (x->slotted)
+			map.host_flags = 0;
 		if (can_fault(in) || in_stack_group(x) || x->slotted)
 			x->t->map[b->map_count++] = map;
 		x->host_valid |= in->writes;

@@ -460,7 +460,8 @@ void emit_pop(struct xlat *x)
 	const ZydisDecodedOperand *op = &in->ops[0];
 	struct address a;
 
-	emit_stack_access(x, 0, size, false, op->type != ZYDIS_OPERAND_TYPE_MEMORY, &a);
+	/* POP SP adds to RSP before the access. */
+	emit_stack_access(x, 0, size, false, op->type != ZYDIS_OPERAND_TYPE_MEMORY && size == 8, &a);
 	if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
 		/* The address of `pop [rsp+8]` is computed after the increment. */
 		ZydisRegister base = op->mem.base;
