@@ -531,7 +531,6 @@ static bool decode_by_shape(const struct xlat *x, struct insn *in, struct parts 
 	return shape_fill(&x->t->shapes[at], p, in);
 }
 
-/* Decodes the instruction at @off of the page into @in. Bad bytes become SYSOP_UD. */
 bool insn_all_operands(const struct xlat *x, const struct insn *in,
 		       ZydisDecodedOperand all[ZYDIS_MAX_OPERAND_COUNT])
 {

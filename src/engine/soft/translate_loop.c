@@ -40,7 +40,7 @@ static bool is_hot(const struct xlat *x)
 	uint64_t bit;
 
 	if (mode_view(x->mode) != VIEW_USER || !is_code64(x) || x->single || x->ungrouped || x->absolute ||
-	    x->phys2 != ~0ull || (x->engine->disable & SOFT_NO_LOOPS))
+	    (x->engine->disable & SOFT_NO_LOOPS))
 		return false;
 	return (x->engine->disable & SOFT_NO_SAMPLING) || (*slot_hot(x->engine, x->block->phys, &bit) & bit);
 }
