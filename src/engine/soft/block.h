@@ -20,6 +20,7 @@
 #ifndef LGUEST_SOFT_BLOCK_H
 #define LGUEST_SOFT_BLOCK_H
 
+#include "engine/soft/emit.h"
 #include "engine/soft/vcpu.h"
 #include "memory.h"
 
@@ -284,6 +285,11 @@ enum soft_disable {
 	SOFT_NO_REGIONS = 1u << 18,    /* a full code cache is emptied as a whole */
 };
 
+/* What the vCPU takes before the executable code. */
+#define VCPU_SPACE ((sizeof(struct soft_vcpu) + PAGE_SIZE - 1) & PAGE_MASK)
+_Static_assert(VCPU_SPACE + CODE_CACHE_SIZE < INT32_MAX,
+	       "all of the vCPU is within reach of RIP-relative operands");
+
 struct soft_engine {
 	struct engine e;
 	struct guest_memory memory;          /* a copy of the description; RAM and loading outlive us */
@@ -297,6 +303,10 @@ struct soft_engine {
 
 	/* code cache */
 	int code_fd;
+	/*
+	 * Its two mappings. The vCPU lies right before the one to execute, since code finds it by that
+	 * distance (each of several vCPUs would have such a mapping of its own).
+	 */
 	uint8_t *code_rw, *code_rx;
 	unsigned region;              /* the one that is being filled */
 	uint32_t hot_next, cold_next; /* cache offsets */
@@ -552,13 +562,22 @@ void translator_destroy(struct translator *t);
  */
 struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, bool absolute, uint64_t page_va,
 			uint64_t phys2, bool *need_second);
-#define PROLOGUE_LEN 16 /* sets vbase */
+#define PROLOGUE_LEN 14 /* sets vbase */
 /* Where C and direct jumps enter: behind that. Here, for fast C. */
 static inline uint32_t block_direct_entry(const struct block *b)
 {
 	return b->hot + (b->absolute ? 0 : PROLOGUE_LEN);
 }
-#define POLL_LEN 16 /* then comes the poll, then this is skipped by forward exits */
+#define POLL_LEN 14 /* then comes the poll, then this is skipped by forward exits */
+/* Writes to the @size bytes of the code cache at offset @at. */
+static inline struct emitter code_emitter(const struct soft_engine *e, uint32_t at, uint32_t size)
+{
+	uint8_t *p = e->code_rw + at;
+
+	return (struct emitter){ .p = p,
+				 .end = p + size,
+				 .vcpu = (uint64_t)(uintptr_t)e->code_rw - VCPU_SPACE };
+}
 /* Makes the store trampoline for @site, and returns its cache offset, or 0 when the cache is full. */
 uint32_t trampoline_make(struct soft_engine *e, const struct desc *site);
 

@@ -26,20 +26,22 @@
 #include "engine/soft/cross.h"
 
 /* In the piece of code above. */
-#define SLOT_AT 21 /* the displacement of page_va */
-#define JNE_AT  26 /* the rel8 to the stub */
-#define JUMP_AT 37 /* the rel32 of the jump */
+#define SLOT_AT 17 /* the displacement of page_va */
+#define JNE_AT  22 /* the rel8 to the stub */
+#define JUMP_AT 31 /* the rel32 of the jump */
+#define END     35 /* three bytes are left for the look-up */
 
 void cross_emit(struct emitter *o, int32_t target)
 {
 	emit_load(o, REG_R11, VOFF(vbase));
 	emit_mem(o, true, 0x8d, REG_R11, REG_R11, EMIT_NOREG, 1, target & -PAGE_SIZE);
-	emit_gs(o, true, 0x3b, REG_R11, VOFF(page_va));
+	emit_vcpu(o, true, 0x3b, REG_R11, VOFF(page_va));
 	e8(o, 0x75); /* jne stub */
 	e8(o, CROSS_LEN - JNE_AT - 1);
 	emit_store(o, REG_R11, VOFF(vbase));
 	e8(o, 0xe9); /* jmp target */
 	e32(o, 0);
+	eput(o, 0xcccccc, CROSS_LEN - END);
 }
 
 /* The cache offset of that code. */
@@ -50,8 +52,9 @@ static uint32_t cross_code(const struct block_exit *x)
 
 uint32_t cross_link(struct soft_engine *e, const struct block_exit *x, const struct block *to)
 {
-	uint32_t at = cross_code(x), slot = VOFF(page_va) + 8 * page_va_slot(e, to->phys),
-		 rel = block_direct_entry(to) - (at + JUMP_AT + 4);
+	uint32_t at = cross_code(x), rel = block_direct_entry(to) - (at + JUMP_AT + 4),
+		 slot = vcpu_rel(code_emitter(e, at, 0).vcpu, VOFF(page_va) + 8 * page_va_slot(e, to->phys),
+				 e->code_rw + at + SLOT_AT + 4);
 
 	/* Nobody executes it: the exit leads to the stub still. */
 	__builtin_memcpy(e->code_rw + at + SLOT_AT, &slot, sizeof(slot));
@@ -63,7 +66,7 @@ uint32_t cross_look_up(struct soft_engine *e, const struct block_exit *x)
 {
 	uint32_t at = cross_code(x), jc = VOFF(jc[VIEW_USER]);
 	uint8_t *stub = e->code_rw + at + CROSS_LEN;
-	struct emitter o = { e->code_rw + at, stub, false };
+	struct emitter o = code_emitter(e, at, CROSS_LEN);
 
 	emit_load(&o, REG_R11, VOFF(vbase));
 	emit_mem(&o, true, 0x8d, REG_R11, REG_R11, EMIT_NOREG, 1, x->target);

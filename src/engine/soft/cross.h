@@ -10,7 +10,7 @@
 #include "engine/soft/emit.h"
 
 /* Bytes of the code that a linked exit goes through. It lies in cold code, right before the exit's stub. */
-#define CROSS_LEN 41
+#define CROSS_LEN 38
 
 /* Writes that code, for an exit to @target (from the page of the block), not linked yet. */
 void cross_emit(struct emitter *o, int32_t target);

@@ -3,9 +3,12 @@
  * Writing host machine code, one instruction a call.
  *
  * Only what the translator needs by its own account: guest instructions are
- * copied, not assembled. Encodings are those of the Intel SDM, vol. 2. Every
- * gs: operand is absolute (ModRM rm=100, SIB base=101 index=none), since GS
- * points at the vCPU.
+ * copied, not assembled. Encodings are those of the Intel SDM, vol. 2.
+ *
+ * There are two ways to a field of the vCPU. Code is executed at a fixed distance from it
+ * (soft_engine.code_rx), so the field has a place relative to RIP: two bytes less than the other
+ * way, GS, which points at the vCPU. That one is for code that is copied to another place, and, with
+ * an index, for arrays. gs: operands are absolute (ModRM rm=100, SIB base=101).
  */
 #ifndef LGUEST_SOFT_EMIT_H
 #define LGUEST_SOFT_EMIT_H
@@ -19,7 +22,10 @@
 struct emitter {
 	uint8_t *p;   /* where the next byte goes (writable alias) */
 	uint8_t *end; /* one past the last byte that may be written */
+	/* Where the vCPU lies as seen from the address that p's bytes are executed at, plus p */
+	uint64_t vcpu;
 	bool overflow;
+	bool movable; /* what is written now works at any address */
 };
 
 static inline void e8(struct emitter *e, unsigned b)
@@ -75,40 +81,69 @@ static inline void emit_rex(struct emitter *e, bool w, unsigned reg, unsigned in
 	e8(e, rex_byte(w, reg, index, base));
 }
 
-/* op reg, gs:[disp]  (or the store form, by opcode) */
-static inline void emit_gs(struct emitter *e, bool w, unsigned opcode, unsigned reg, uint32_t disp)
+/* The displacement of the vCPU's byte @off for an instruction that ends at @end. */
+static inline uint32_t vcpu_rel(uint64_t vcpu, uint32_t off, const uint8_t *end)
 {
-	uint64_t tail = opcode | (0x04 | ((reg & 7) << 3)) << 8 | 0x25 << 16;
+	return (uint32_t)(vcpu + off - (uint64_t)(uintptr_t)end);
+}
 
+/*
+ * op reg, the vCPU's field at @off (or the store form, by opcode; 0x0f.. has two bytes), with
+ * @imm_len bytes of @imm behind it
+ */
+static inline void emit_vcpu_imm(struct emitter *e, bool w, unsigned opcode, unsigned reg, uint32_t off,
+				 uint32_t imm, unsigned imm_len)
+{
+	unsigned n = 0;
+	uint64_t v = 0;
+
+	if (e->movable) {
+		v = 0x65;
+		n = 1;
+	}
 	if (w || reg >= 8)
-		eput(e, 0x65 | rex_byte(w, reg, 0, 0) << 8 | tail << 16, 5);
-	else
-		eput(e, 0x65 | tail << 8, 4);
-	e32(e, disp);
+		v |= (uint64_t)rex_byte(w, reg, 0, 0) << (8 * n++);
+	if (opcode > 0xff)
+		v |= (uint64_t)(opcode >> 8) << (8 * n++);
+	v |= (uint64_t)(opcode & 0xff) << (8 * n++);
+	if (e->movable) {
+		v |= (uint64_t)(0x2504 | (reg & 7) << 3) << (8 * n);
+		eput(e, v, n + 2);
+		e32(e, off);
+	} else {
+		v |= (uint64_t)(0x05 | (reg & 7) << 3) << (8 * n);
+		eput(e, v, n + 1);
+		e32(e, vcpu_rel(e->vcpu, off, e->p + 4 + imm_len));
+	}
+	if (imm_len)
+		eput(e, imm, imm_len);
 }
 
-static inline void emit_load(struct emitter *e, unsigned reg, uint32_t disp)
+static inline void emit_vcpu(struct emitter *e, bool w, unsigned opcode, unsigned reg, uint32_t off)
 {
-	emit_gs(e, true, 0x8b, reg, disp);
+	emit_vcpu_imm(e, w, opcode, reg, off, 0, 0);
 }
 
-static inline void emit_store(struct emitter *e, unsigned reg, uint32_t disp)
+static inline void emit_load(struct emitter *e, unsigned reg, uint32_t off)
 {
-	emit_gs(e, true, 0x89, reg, disp);
+	emit_vcpu(e, true, 0x8b, reg, off);
 }
 
-/* mov byte gs:[disp], imm */
-static inline void emit_store8_imm(struct emitter *e, uint32_t disp, unsigned imm)
+static inline void emit_store(struct emitter *e, unsigned reg, uint32_t off)
 {
-	emit_gs(e, false, 0xc6, 0, disp);
-	e8(e, imm);
+	emit_vcpu(e, true, 0x89, reg, off);
 }
 
-/* mov dword gs:[disp], imm */
-static inline void emit_store32_imm(struct emitter *e, uint32_t disp, uint32_t imm)
+/* mov byte field, imm */
+static inline void emit_store8_imm(struct emitter *e, uint32_t off, unsigned imm)
 {
-	emit_gs(e, false, 0xc7, 0, disp);
-	e32(e, imm);
+	emit_vcpu_imm(e, false, 0xc6, 0, off, imm, 1);
+}
+
+/* mov dword field, imm */
+static inline void emit_store32_imm(struct emitter *e, uint32_t off, uint32_t imm)
+{
+	emit_vcpu_imm(e, false, 0xc7, 0, off, imm, 4);
 }
 
 /* op reg, gs:[index*8 + disp] */

@@ -163,11 +163,7 @@ static struct vcpu *soft_vcpu_create(struct engine *engine, unsigned index, cons
 		fprintf(stderr, "lguest: soft engine: only one vCPU so far\n");
 		return NULL;
 	}
-	v = reserve(sizeof(*v));
-	if (!v) {
-		fprintf(stderr, "lguest: soft engine: no memory for a vCPU: %s\n", strerror(errno));
-		return NULL;
-	}
+	v = (struct soft_vcpu *)(e->code_rx - VCPU_SPACE);
 	e->cpuid = cpuid;
 	v->c.index = index;
 	v->c.bus = *bus;
@@ -204,7 +200,8 @@ static void soft_vcpu_destroy(struct vcpu *vcpu)
 
 	guest_memory_watch(v->c.engine->watched_memory, NULL, NULL);
 	v->c.engine->vcpu = NULL;
-	munmap(v, sizeof(*v));
+	/* The next one finds zeros. */
+	madvise(v, VCPU_SPACE, MADV_DONTNEED);
 }
 
 static const char *const desc_names[DESC_KINDS] = {
@@ -270,7 +267,7 @@ static void soft_destroy(struct engine *engine)
 	if (e->code_rw)
 		munmap(e->code_rw, CODE_CACHE_SIZE);
 	if (e->code_rx)
-		munmap(e->code_rx, CODE_CACHE_SIZE);
+		munmap(e->code_rx - VCPU_SPACE, VCPU_SPACE + CODE_CACHE_SIZE);
 	if (e->code_fd >= 0)
 		close(e->code_fd);
 	if (e->meta)
@@ -292,10 +289,10 @@ static void soft_destroy(struct engine *engine)
 	free(e);
 }
 
-/* The code cache: one memory object, mapped once to write and once to execute. */
+/* The code cache: one memory object, mapped once to write and once, behind the vCPU, to execute. */
 static bool map_code_cache(struct soft_engine *e)
 {
-	void *p;
+	uint8_t *p;
 
 	e->code_fd = memfd_create("lguest-code", MFD_CLOEXEC);
 	if (e->code_fd < 0 || ftruncate(e->code_fd, CODE_CACHE_SIZE))
@@ -304,11 +301,12 @@ static bool map_code_cache(struct soft_engine *e)
 	if (p == MAP_FAILED)
 		return false;
 	e->code_rw = p;
-	p = mmap(NULL, CODE_CACHE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED, e->code_fd, 0);
-	if (p == MAP_FAILED)
+	p = reserve(VCPU_SPACE + CODE_CACHE_SIZE);
+	if (!p)
 		return false;
-	e->code_rx = p;
-	return true;
+	e->code_rx = p + VCPU_SPACE;
+	return mmap(e->code_rx, CODE_CACHE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, e->code_fd,
+		    0) != MAP_FAILED;
 }
 
 static struct engine *soft_create(const struct engine_config *cfg)

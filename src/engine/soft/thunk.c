@@ -22,15 +22,10 @@
 
 #define SLOT(r) ((uint32_t)(VOFF(c.s.regs) + 8u * (r)))
 
-/* inc qword gs:[@off] */
+/* inc qword of the vCPU's field @off */
 static void emit_count(struct emitter *o, uint32_t off)
 {
-	e8(o, 0x65);
-	e8(o, 0x48);
-	e8(o, 0xff);
-	e8(o, 0x04);
-	e8(o, 0x25);
-	e32(o, off);
+	emit_vcpu(o, true, 0xff, 0, off);
 }
 
 static const uint8_t callee_saved[] = { REG_RBX, REG_RBP, REG_R12, REG_R13, REG_R14, REG_R15 };
@@ -89,7 +84,7 @@ static void stack_thunk(struct soft_engine *e, struct emitter *o, unsigned entry
 	uint8_t *fail[3];
 
 	e->thunk_stack[entry][write] = here(e, o);
-	emit_gs(o, true, 0x03, REG_R11, own);
+	emit_vcpu(o, true, 0x03, REG_R11, own);
 	emit_store(o, REG_R11, VOFF(x11));
 	emit_mov32(o, REG_R10, REG_R11);
 	emit_shift32(o, 5, REG_R10, PAGE_SHIFT);
@@ -108,9 +103,8 @@ static void stack_thunk(struct soft_engine *e, struct emitter *o, unsigned entry
 	e8(o, 0x87);
 	fail[1] = o->p;
 	e32(o, 0);
-	emit_gs(o, false, 0x83, 5, VOFF(stack_budget[entry])); /* sub dword, 1 */
-	e8(o, 1);
-	e8(o, 0x0f); /* js spent */
+	emit_vcpu_imm(o, false, 0x83, 5, VOFF(stack_budget[entry]), 1, 1); /* sub dword, 1 */
+	e8(o, 0x0f);                                                       /* js spent */
 	e8(o, 0x88);
 	fail[2] = o->p;
 	e32(o, 0);
@@ -151,7 +145,7 @@ static void stack_thunk(struct soft_engine *e, struct emitter *o, unsigned entry
 		if (i == 2)
 			emit_store8_imm(o, VOFF(stack_spent), 1);
 		emit_load(o, REG_R11, VOFF(x11));
-		emit_gs(o, true, 0x2b, REG_R11, own);
+		emit_vcpu(o, true, 0x2b, REG_R11, own);
 		lea_cache(e, o, REG_R10);
 		emit_mem(o, true, 0x8d, REG_R10, REG_R10, REG_R9, 1,
 			 (int32_t)sizeof(struct stack_record) + (i == 2 ? 5 : 0));
@@ -255,11 +249,7 @@ static void slot_thunk(struct soft_engine *e, struct emitter *o, bool write)
 	load_narrow(o, 0xb7, REG_R9, offsetof(struct slot_record, addend));
 	gs_index(o, true, 0x8b, REG_R9, REG_R9, 1, 0);
 	emit_load(o, REG_R11, VOFF(x11));
-	e8(o, 0x65); /* jmp gs:[x10] */
-	e8(o, 0xff);
-	e8(o, 0x24);
-	e8(o, 0x25);
-	e32(o, VOFF(x10));
+	emit_vcpu(o, false, 0xff, 4, VOFF(x10)); /* jmp */
 
 	for (unsigned i = 3; i-- > 0;) {
 		uint32_t rel = (uint32_t)(o->p - fail[i] - 4);
@@ -269,27 +259,22 @@ static void slot_thunk(struct soft_engine *e, struct emitter *o, bool write)
 			emit_store8_imm(o, VOFF(slot_spent), 1);
 	}
 	lea_cache(e, o, REG_R9);
-	emit_gs(o, true, 0x03, REG_R9, VOFF(x9));
+	emit_vcpu(o, true, 0x03, REG_R9, VOFF(x9));
 	emit_lea(o, true, REG_R9, REG_R9, sizeof(struct slot_record));
 	ebytes(o, jump_r9, sizeof(jump_r9));
 }
 
 void thunks_create(struct soft_engine *e)
 {
-	struct emitter o = { e->code_rw, e->code_rw + CODE_HOT_SIZE, false };
+	struct emitter o = code_emitter(e, 0, CODE_HOT_SIZE);
 
 	e->thunk_enter = here(e, &o);
 	for (unsigned i = 0; i < sizeof(callee_saved); i++)
 		push_pop(&o, 0x50, callee_saved[i]);
 	emit_store(&o, REG_RSP, VOFF(host_rsp));
 	emit_store(&o, REG_RSI, VOFF(spill[3]));
-	e8(&o, 0x65); /* movzx eax, word gs:[enter_flags] */
-	e8(&o, 0x0f);
-	e8(&o, 0xb7);
-	e8(&o, 0x04);
-	e8(&o, 0x25);
-	e32(&o, VOFF(enter_flags));
-	e8(&o, 0x04); /* add al, 0x7f */
+	emit_vcpu(&o, false, 0x0fb7, REG_RAX, VOFF(enter_flags)); /* movzx eax, word */
+	e8(&o, 0x04);                                             /* add al, 0x7f */
 	e8(&o, 0x7f);
 	e8(&o, 0x9e); /* sahf */
 	for (unsigned i = 0; i < sizeof(identity); i++)
@@ -297,11 +282,7 @@ void thunks_create(struct soft_engine *e)
 	emit_load(&o, REG_R9, VOFF(x9));
 	emit_load(&o, REG_R10, VOFF(x10));
 	emit_load(&o, REG_R11, VOFF(x11));
-	e8(&o, 0x65); /* jmp gs:[spill3] */
-	e8(&o, 0xff);
-	e8(&o, 0x24);
-	e8(&o, 0x25);
-	e32(&o, VOFF(spill[3]));
+	emit_vcpu(&o, false, 0xff, 4, VOFF(spill[3])); /* jmp */
 
 	e->thunk_exit = here(e, &o);
 	for (unsigned i = 0; i < sizeof(identity); i++)
@@ -320,12 +301,8 @@ void thunks_create(struct soft_engine *e)
 	e8(&o, 0x0f); /* seto al */
 	e8(&o, 0x90);
 	e8(&o, 0xc0);
-	e8(&o, 0x65); /* mov gs:[exit_flags], ax */
-	e8(&o, 0x66);
-	e8(&o, 0x89);
-	e8(&o, 0x04);
-	e8(&o, 0x25);
-	e32(&o, VOFF(exit_flags));
+	e8(&o, 0x66); /* mov exit_flags, ax */
+	emit_vcpu(&o, false, 0x89, REG_RAX, VOFF(exit_flags));
 	emit_load(&o, REG_RAX, SLOT(REG_RAX));
 	jmp_to(e, &o, e->thunk_exit);
 

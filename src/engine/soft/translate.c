@@ -249,12 +249,7 @@ static void emit_rdtscp(struct xlat *x)
 	e8(o, 0xe8);
 	e8(o, 0x0f);
 	e8(o, 0x31);
-	/* mov ecx, gs:[tsc_aux] */
-	e8(o, 0x65);
-	e8(o, 0x8b);
-	e8(o, 0x0c);
-	e8(o, 0x25);
-	e32(o, VOFF(c.s.tsc_aux));
+	emit_vcpu(o, false, 0x8b, REG_RCX, VOFF(c.s.tsc_aux));
 }
 
 bool insn_keeps_scratch(const struct insn *in)
@@ -311,10 +306,10 @@ static void emit_entry(struct xlat *x)
 	}
 	x->sites = SITE_POLL + 1;
 	stub = emit_stub(x, SITE_POLL);
-	/* cmp qword gs:[exit_request], 0: irq_open as well */
-	emit_gs(o, true, 0x83, 7, VOFF(c.exit_request));
-	eput(o, 0x850f00, 3); /* the 0; jne stub */
-	emit_rel32(x, stub);  /* POLL_LEN bytes */
+	/* cmp qword exit_request, 0: irq_open as well */
+	emit_vcpu_imm(o, true, 0x83, 7, VOFF(c.exit_request), 0, 1);
+	eput(o, 0x850f, 2);  /* jne stub */
+	emit_rel32(x, stub); /* POLL_LEN bytes */
 	x->host_valid = 0;
 	x->mem_valid = FLAG_ARITH;
 }
@@ -509,10 +504,8 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 	compute_liveness(&x);
 	plan_groups(&x);
 
-	x.hot = (struct emitter){ e->code_rw + e->hot_next, e->code_rw + e->hot_next + BLOCK_MAX_HOST,
-				  false };
-	x.cold = (struct emitter){ e->code_rw + e->cold_next, e->code_rw + e->cold_next + BLOCK_MAX_HOST,
-				   false };
+	x.hot = code_emitter(e, e->hot_next, BLOCK_MAX_HOST);
+	x.cold = code_emitter(e, e->cold_next, BLOCK_MAX_HOST);
 	emit_block(&x);
 	if (x.hot.overflow || x.cold.overflow)
 		abort(); /* BLOCK_MAX_HOST is too small for BLOCK_MAX_INSNS: a bug */
@@ -541,8 +534,8 @@ uint32_t trampoline_make(struct soft_engine *e, const struct desc *site)
 
 	if (start + 512 + site->access.op_len > e->cold_end || e->trampoline_count == e->trampoline_max)
 		return 0;
-	x.cold = (struct emitter){ e->code_rw + start, e->code_rw + e->cold_end, false };
-	/* What a trampoline copies is position independent: register moves, gs: slots and the store. */
+	x.cold = code_emitter(e, start, e->cold_end - start);
+	/* What a trampoline copies works where it is copied to: register moves, gs: fields and the store. */
 	ebytes(&x.cold, e->code_rw + site->resume, site->access.op_len);
 	/* mov r9d, id; jmp exit thunk that keeps the flags */
 	emit_mov_imm(&x.cold, SCRATCH2, site->id | SITE_STORED);

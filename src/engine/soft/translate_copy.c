@@ -521,7 +521,7 @@ void emit_lea_insn(struct xlat *x)
 		} else {
 			e8(o,
 			   0x66); /* mov word gs:[slot], r11w; prefixes may stand in any order before REX */
-			emit_gs(o, false, 0x89, SCRATCH0, REG_SLOT(dst));
+			emit_vcpu(o, false, 0x89, SCRATCH0, REG_SLOT(dst));
 		}
 		return;
 	}

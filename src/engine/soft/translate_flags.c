@@ -41,27 +41,15 @@ void flags_to_memory(struct xlat *x, uint32_t need)
 
 		e8(o, 0x25); /* and eax, ~mask */
 		e32(o, (uint16_t)~mask);
-		/* movzx r10d, word gs:[aflags] */
-		e8(o, 0x65);
-		e8(o, 0x44);
-		e8(o, 0x0f);
-		e8(o, 0xb7);
-		e8(o, 0x14);
-		e8(o, 0x25);
-		e32(o, VOFF(c.aflags));
-		e8(o, 0x41); /* and r10d, mask */
+		emit_vcpu(o, false, 0x0fb7, SCRATCH1, VOFF(c.aflags)); /* movzx r10d, word */
+		e8(o, 0x41);                                           /* and r10d, mask */
 		e8(o, 0x81);
 		e8(o, 0xe2);
 		e32(o, mask);
 		emit_rr(o, false, 0x0b, REG_RAX, SCRATCH1); /* or eax, r10d */
 	}
-	/* mov gs:[aflags], ax */
-	e8(o, 0x65);
-	e8(o, 0x66);
-	e8(o, 0x89);
-	e8(o, 0x04);
-	e8(o, 0x25);
-	e32(o, VOFF(c.aflags));
+	e8(o, 0x66); /* mov aflags, ax */
+	emit_vcpu(o, false, 0x89, REG_RAX, VOFF(c.aflags));
 	emit_mov(o, REG_RAX, SCRATCH2);
 	x->mem_valid = x->host_valid | keep;
 	if (keep)
@@ -75,12 +63,8 @@ void flags_carry(struct xlat *x)
 	if (!(x->in->live_out & ~x->in->writes & FLAG_CF) || (x->host_valid & FLAG_CF) ||
 	    (x->engine->disable & SOFT_NO_CARRY))
 		return;
-	/* bt word gs:[aflags], 8: CF of what LAHF has put there */
-	static const uint8_t bt[] = { 0x65, 0x66, 0x0f, 0xba, 0x24, 0x25 };
-
-	ebytes(o, bt, sizeof(bt));
-	e32(o, VOFF(c.aflags));
-	e8(o, 8);
+	e8(o, 0x66); /* bt word aflags, 8: CF of what LAHF has put there */
+	emit_vcpu_imm(o, false, 0x0fba, 4, VOFF(c.aflags), 8, 1);
 	x->host_valid = FLAG_CF;
 }
 
@@ -95,13 +79,7 @@ void flags_to_host(struct xlat *x, uint32_t need)
 	release_r9(x);
 	x->held = 0;
 	emit_mov(o, SCRATCH2, REG_RAX);
-	/* movzx eax, word gs:[aflags] */
-	e8(o, 0x65);
-	e8(o, 0x0f);
-	e8(o, 0xb7);
-	e8(o, 0x04);
-	e8(o, 0x25);
-	e32(o, VOFF(c.aflags));
+	emit_vcpu(o, false, 0x0fb7, REG_RAX, VOFF(c.aflags)); /* movzx eax, word */
 	e8(o, 0x04); /* add al, 0x7f: overflows exactly when OF was set */
 	e8(o, 0x7f);
 	e8(o, 0x9e); /* sahf */

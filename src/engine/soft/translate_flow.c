@@ -105,7 +105,7 @@ static void emit_target(struct xlat *x, int64_t target)
 	emit_page_address(x, SCRATCH0, target);
 	if (!is_code64(x)) {
 		if (x->mode & MODE_CSBASE)
-			emit_gs(x->o, false, 0x2b, SCRATCH0, SEG_BASE_SLOT(SEG_CS));
+			emit_vcpu(x->o, false, 0x2b, SCRATCH0, SEG_BASE_SLOT(SEG_CS));
 		else
 			emit_mov32(x->o, SCRATCH0, SCRATCH0);
 		if (x->in->zi.operand_width == 16 && !(x->mode & MODE_CS32) &&
@@ -495,7 +495,7 @@ void emit_pop(struct xlat *x)
 			e8(o, 0xb7);
 			e8(o, 0x13);
 			e8(o, 0x66);
-			emit_gs(o, false, 0x89, SCRATCH1, REG_SLOT(dst));
+			emit_vcpu(o, false, 0x89, SCRATCH1, REG_SLOT(dst));
 		} else {
 			emit_load_from(x, SCRATCH1, size, &a);
 			emit_store(o, SCRATCH1, REG_SLOT(dst));
@@ -545,7 +545,7 @@ static void emit_push_return(struct xlat *x, unsigned size)
 	emit_stack_access(x, -(int32_t)size, size, true, x->in->class == CLASS_CALL, &a);
 	emit_page_address(x, SCRATCH1, (int64_t)x->in->off + x->in->len);
 	if (x->mode & MODE_CSBASE)
-		emit_gs(o, false, 0x2b, SCRATCH1, SEG_BASE_SLOT(SEG_CS));
+		emit_vcpu(o, false, 0x2b, SCRATCH1, SEG_BASE_SLOT(SEG_CS));
 	emit_store_sized(x, SCRATCH1, size, &a);
 	emit_stack_adjust(x, -(int32_t)size);
 	/* The jump is still to come: C must not leave between the two. */

@@ -501,8 +501,8 @@ static unsigned emit_check(struct xlat *x, unsigned n, const struct access *own,
 	else if (reg != at_low)
 		emit_mov(o, at_low, reg);
 	if (stack) {
-		emit_gs(o, true, 0x2b, at_low,
-			g->write ? VOFF(stack[entry].tag_w) : VOFF(stack[entry].tag_r));
+		emit_vcpu(o, true, 0x2b, at_low,
+			  g->write ? VOFF(stack[entry].tag_w) : VOFF(stack[entry].tag_r));
 	} else {
 		emit_mov32(o, SCRATCH1, at_low);
 		emit_shift32(o, 5, SCRATCH1, PAGE_SHIFT);

@@ -21,24 +21,17 @@ bool insn_can_inline(const struct xlat *x, const struct insn *in)
 	}
 }
 
-/* movzx reg, byte gs:[disp] */
-static void emit_load8(struct emitter *o, unsigned reg, uint32_t disp)
+/* movzx reg, byte of the vCPU */
+static void emit_load8(struct emitter *o, unsigned reg, uint32_t off)
 {
-	e8(o, 0x65);
-	if (reg >= 8)
-		emit_rex(o, false, reg, 0, 0);
-	e8(o, 0x0f);
-	e8(o, 0xb6);
-	e8(o, 0x04 | ((reg & 7) << 3));
-	e8(o, 0x25);
-	e32(o, disp);
+	emit_vcpu(o, false, 0x0fb6, reg, off);
 }
 
 /* R10 = RFLAGS as PUSHF shows it. All flags are in memory. */
 static void emit_rflags(struct emitter *o)
 {
 	emit_load8(o, SCRATCH1, VOFF(c.aflags) + 1);
-	emit_gs(o, false, 0x0b, SCRATCH1, VOFF(c.sysflags));
+	emit_vcpu(o, false, 0x0b, SCRATCH1, VOFF(c.sysflags));
 	emit_load8(o, SCRATCH0, VOFF(c.iflag));
 	emit_shift32(o, 4, SCRATCH0, 9);
 	emit_rr(o, false, 0x0b, SCRATCH1, SCRATCH0);
@@ -59,13 +52,9 @@ static void emit_set_ac(struct xlat *x, bool ac)
 {
 	struct emitter *o = x->o;
 
-	/* or/and byte gs:[sysflags + 2], AC */
-	e8(o, 0x65);
-	e8(o, 0x80);
-	e8(o, ac ? 0x0c : 0x24);
-	e8(o, 0x25);
-	e32(o, VOFF(c.sysflags) + 2);
-	e8(o, ac ? FLAG_AC >> 16 : (uint8_t) ~(FLAG_AC >> 16));
+	/* or/and byte 2 of sysflags, AC */
+	emit_vcpu_imm(o, false, 0x80, ac ? 1 : 4, VOFF(c.sysflags) + 2,
+		      ac ? FLAG_AC >> 16 : (uint8_t) ~(FLAG_AC >> 16), 1);
 	x->exit_mode = ac ? x->mode | MODE_AC : x->mode & ~MODE_AC;
 	emit_store32_imm(o, VOFF(c.mode), x->exit_mode);
 }
@@ -80,7 +69,7 @@ void emit_inline(struct xlat *x)
 		/* The block ends behind the next instruction, and the next one polls. */
 		emit_store8_imm(o, VOFF(c.iflag), 1);
 		emit_load8(o, SCRATCH0, VOFF(c.irq_waiting));
-		emit_gs(o, false, 0x89, SCRATCH0, VOFF(c.irq_open));
+		emit_vcpu(o, false, 0x89, SCRATCH0, VOFF(c.irq_open));
 		break;
 	case SYSOP_SWAPGS:
 		emit_load(o, SCRATCH0, SEG_BASE_SLOT(SEG_GS));

@@ -188,7 +188,7 @@ void emit_segment(struct xlat *x, unsigned seg, unsigned size, bool write)
 	x->access_seg = seg;
 	if (is_code64(x)) {
 		if (seg == SEG_FS || seg == SEG_GS)
-			emit_gs(o, true, 0x03, SCRATCH0, SEG_BASE_SLOT(seg));
+			emit_vcpu(o, true, 0x03, SCRATCH0, SEG_BASE_SLOT(seg));
 		return;
 	}
 	if ((x->mode & MODE_CHECK(seg)) || (seg == SEG_CS && write)) {
@@ -205,7 +205,7 @@ void emit_segment(struct xlat *x, unsigned seg, unsigned size, bool write)
 	if (seg == SEG_FS || seg == SEG_GS || (seg == SEG_CS && (x->mode & MODE_CSBASE)) ||
 	    (seg == SEG_ES && (x->mode & MODE_BASE_ES)) || (seg == SEG_SS && (x->mode & MODE_BASE_SS)) ||
 	    (seg == SEG_DS && (x->mode & MODE_BASE_DS)))
-		emit_gs(o, false, 0x03, SCRATCH0, SEG_BASE_SLOT(seg));
+		emit_vcpu(o, false, 0x03, SCRATCH0, SEG_BASE_SLOT(seg));
 }
 
 void emit_linear(struct xlat *x, const ZydisDecodedOperand *mem, unsigned size, bool write, int32_t extra)
@@ -273,7 +273,7 @@ void emit_access(struct xlat *x, unsigned size, enum access_kind kind)
 	host += (uint32_t)(view * sizeof(struct tlb_view_table));
 
 	if (slot >= 0) {
-		emit_gs(o, true, 0x2b, SCRATCH0, VOFF(slot[slot].tag));
+		emit_vcpu(o, true, 0x2b, SCRATCH0, VOFF(slot[slot].tag));
 	} else {
 		emit_mov32(o, SCRATCH1, SCRATCH0);
 		emit_shift32(o, 5, SCRATCH1, PAGE_SHIFT);
@@ -297,7 +297,7 @@ void emit_access(struct xlat *x, unsigned size, enum access_kind kind)
 	e8(o, 0x87);
 	emit_rel32(x, stub);
 	if (slot >= 0) {
-		emit_gs(o, true, 0x03, SCRATCH0, VOFF(slot[slot].host));
+		emit_vcpu(o, true, 0x03, SCRATCH0, VOFF(slot[slot].host));
 		*record = (struct slot_record){ .resume = cache_off(x, o->p),
 						.slot = (uint16_t)(2 * slot),
 						.addend = (uint16_t)addend_slot(x, x->r9_group),
@@ -311,8 +311,10 @@ void emit_access(struct xlat *x, unsigned size, enum access_kind kind)
 	d->access.seg = (uint8_t)x->access_seg & 7;
 	d->access.align = insn_alignment(x->in, size) != 0;
 	d->resume = cache_off(x, o->p);
-	if (write)
+	if (write) {
 		x->store = d;
+		o->movable = true; /* for trampoline_make() */
+	}
 }
 
 void emit_prefetch(struct xlat *x)
@@ -346,4 +348,5 @@ void emit_access_done(struct xlat *x)
 	x->store->access.op_len = (uint8_t)(cache_off(x, x->hot.p) - x->store->resume);
 	x->store->access.host_flags = flags_pack(x->host_valid & ~x->mem_valid);
 	x->store = NULL;
+	x->hot.movable = false;
 }
