@@ -114,7 +114,7 @@ void block_link(struct soft_engine *e, struct block_exit *x, struct block *to)
 	struct block *from = exit_block(x);
 	uint32_t self = meta_off(e, x);
 
-	if (x->to || from->invalid || to->invalid)
+	if (x->to || from->invalid || to->invalid || (to->head == HEAD_NONE && !x->forward))
 		return;
 	x->to = meta_off(e, to);
 	x->next_in = to->incoming;
@@ -131,7 +131,7 @@ void block_link(struct soft_engine *e, struct block_exit *x, struct block *to)
 		from->next_cross = e->cross_links;
 		e->cross_links = meta_off(e, from);
 	}
-	patch_rel32(e, exit_patch(from, x), block_direct_entry(to) + (x->forward ? POLL_LEN : 0));
+	patch_rel32(e, exit_patch(from, x), x->forward ? block_forward_entry(to) : block_direct_entry(to));
 }
 
 void block_unlink_exit(struct soft_engine *e, struct block_exit *x)
@@ -218,6 +218,8 @@ static void drop_block(struct soft_engine *e, struct block *b)
 	list_remove(e, &code_page(e, b->phys)->blocks, meta_off(e, b), false);
 	if (b->second)
 		list_remove(e, &code_page(e, block_second(b)->phys)->blocks2, meta_off(e, b), true);
+	if (b->head != HEAD_FULL)
+		return;
 	/*
 	 * Jump caches may still lead here, with the target in R11: let them run
 	 * into a jump to the dispatcher. Nobody resumes in these five bytes.

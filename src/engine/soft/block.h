@@ -48,6 +48,17 @@ _Static_assert(META_SIZE >> 3 <= 1u << HASH_OFF_BITS, "a hash slot holds any met
 struct block;
 
 /*
+ * What stands before a block's first instruction. Nearly half of all blocks are only ever reached by
+ * forward exits, which skip all of it, and of the others many never through the jump cache: what is not
+ * wanted by the one that a block is translated for is left out. When somebody else comes, the block is translated anew.
+ */
+enum block_head {
+	HEAD_FULL, /* the prologue, for who comes from the jump cache (not in absolute blocks), and the poll */
+	HEAD_POLL, /* the poll: for linked exits */
+	HEAD_NONE, /* for forward exits, and C */
+};
+
+/*
  * A direct exit of a block, whose jump can be made to lead to its target.
  * There are more of these than of anything else, so they refer to each other
  * by meta offsets (0: none), and to their block by lying behind it.
@@ -104,6 +115,7 @@ struct block {
 	bool invalid : 1;
 	bool second : 1;
 	bool on_cross : 1; /* it is on the engine's list of those */
+	uint8_t head : 2;  /* enum block_head */
 };
 _Static_assert(sizeof(struct block) == 48 && sizeof(struct block_exit) == 24, "there are many of them");
 
@@ -282,6 +294,7 @@ enum soft_disable {
 	SOFT_NO_LOOPS = 1u << 10,      /* hot loops are not unrolled */
 	SOFT_NO_CARRY = 1u << 20,      /* INC and DEC have their CF merged from memory when flags are saved */
 	SOFT_NO_PREFETCH = 1u << 21,   /* PREFETCHh does nothing */
+	SOFT_NO_HEADS = 1u << 22,      /* all blocks have a prologue and a poll */
 	SOFT_NO_REGIONS = 1u << 18,    /* a full code cache is emptied as a whole */
 };
 
@@ -558,17 +571,21 @@ void translator_destroy(struct translator *t);
  * page (only stored when @absolute). When its first instruction straddles the
  * page, @phys2 is the physical address of the next page, or ~0 when that is not
  * known yet: then returns NULL with *@need_second set. NULL and not
- * *@need_second: the code cache is full.
+ * *@need_second: the code cache is full. The block has @head, or more.
  */
 struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, bool absolute, uint64_t page_va,
-			uint64_t phys2, bool *need_second);
+			uint64_t phys2, enum block_head head, bool *need_second);
 #define PROLOGUE_LEN 14 /* sets vbase */
 /* Where C and direct jumps enter: behind that. Here, for fast C. */
 static inline uint32_t block_direct_entry(const struct block *b)
 {
-	return b->hot + (b->absolute ? 0 : PROLOGUE_LEN);
+	return b->hot + (b->absolute || b->head != HEAD_FULL ? 0 : PROLOGUE_LEN);
 }
 #define POLL_LEN 14 /* then comes the poll, then this is skipped by forward exits */
+static inline uint32_t block_forward_entry(const struct block *b)
+{
+	return block_direct_entry(b) + (b->head == HEAD_NONE ? 0 : POLL_LEN);
+}
 /* Writes to the @size bytes of the code cache at offset @at. */
 static inline struct emitter code_emitter(const struct soft_engine *e, uint32_t at, uint32_t size)
 {

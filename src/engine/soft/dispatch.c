@@ -284,7 +284,7 @@ static void watch_page(struct soft_vcpu *v, uint64_t phys)
 }
 
 static struct block *make_block(struct soft_vcpu *v, uint64_t phys, uint32_t mode, bool absolute,
-				uint64_t page_va, uint64_t phys2, bool *need_second)
+				uint64_t page_va, uint64_t phys2, enum block_head head, bool *need_second)
 {
 	struct soft_engine *e = v->c.engine;
 	struct block *b = NULL;
@@ -295,7 +295,7 @@ static struct block *make_block(struct soft_vcpu *v, uint64_t phys, uint32_t mod
 		if (phys2 != ~0ull)
 			watch_page(v, phys2);
 		fpu_park(&v->c);
-		b = translate(e, phys, mode, absolute, page_va, phys2, need_second);
+		b = translate(e, phys, mode, absolute, page_va, phys2, head, need_second);
 		if (!e->first_run)
 			soft_note_first_run(e);
 		fpu_unpark(&v->c);
@@ -311,10 +311,11 @@ static struct block *make_block(struct soft_vcpu *v, uint64_t phys, uint32_t mod
 }
 
 /*
- * The block at linear address @lin, translated if need be. NULL: c->fault is
+ * The block at linear address @lin, translated if need be, with @head or more. NULL: c->fault is
  * set (the fetch faulted), or *@fatal.
  */
-static struct block *find_block(struct soft_vcpu *v, uint64_t lin, uint32_t mode, bool *global, bool *fatal)
+static struct block *find_block(struct soft_vcpu *v, uint64_t lin, uint32_t mode, enum block_head head,
+				bool *global, bool *fatal)
 {
 	struct soft_cpu *c = &v->c;
 	struct soft_engine *e = c->engine;
@@ -332,11 +333,16 @@ static struct block *find_block(struct soft_vcpu *v, uint64_t lin, uint32_t mode
 	}
 	absolute = *global && (mode & MODE_CS64);
 	b = block_find(e, phys, mode, absolute, page_va, ~0ull);
-	if (b && !b->second)
-		return b;
+	if (b && !b->second) {
+		if (b->head <= head)
+			return b;
+		block_drop(e, b);
+		v->stats.heads++;
+		b = NULL;
+	}
 	need_second = b != NULL;
 	if (!need_second) {
-		b = make_block(v, phys, mode, absolute, page_va, ~0ull, &need_second);
+		b = make_block(v, phys, mode, absolute, page_va, ~0ull, head, &need_second);
 		if (b)
 			return b;
 		if (!need_second) {
@@ -356,7 +362,7 @@ static struct block *find_block(struct soft_vcpu *v, uint64_t lin, uint32_t mode
 	b = block_find(e, phys, mode, absolute, page_va, phys2 & PAGE_MASK);
 	if (b)
 		return b;
-	b = make_block(v, phys, mode, absolute, page_va, phys2, &need_second);
+	b = make_block(v, phys, mode, absolute, page_va, phys2, HEAD_FULL, &need_second);
 	*fatal = !b;
 	return b;
 }
@@ -405,17 +411,38 @@ static void end_shadow_step(struct soft_vcpu *v)
 		v->c.exit_request = 1;
 }
 
+/* Does the exit @x, taken with vcpu.vbase, lead to @lin? Not if an interrupt has come between. */
+static bool exit_leads_to(const struct soft_vcpu *v, const struct block_exit *x, uint64_t lin)
+{
+	const struct block *from = exit_block(x);
+	uint64_t page = from->absolute            ? block_page_va(from)
+			: exit_is_proven(from, x) ? v->vbase
+						  : lin & PAGE_MASK;
+
+	return page + (uint64_t)(int64_t)x->target == lin;
+}
+
+/* How the block at @lin is going to be entered. */
+static enum block_head head_for(const struct soft_vcpu *v, uint64_t lin, uint32_t mode)
+{
+	const struct block_exit *x = v->link_from;
+
+	if (!x)
+		return mode & MODE_UNGROUPED ? HEAD_POLL : HEAD_FULL;
+	if (v->link_generation != v->stats.code_flushes || !exit_leads_to(v, x, lin))
+		return HEAD_FULL;
+	return x->forward ? HEAD_NONE : HEAD_POLL;
+}
+
 /* The exit @x, taken with vcpu.vbase, may have led to @b, at @lin. */
 static void link_exit(struct soft_vcpu *v, struct block_exit *x, struct block *b, uint64_t lin, uint32_t mode)
 {
 	struct soft_engine *e = v->c.engine;
 	const struct block *from = exit_block(x);
 	bool proven = exit_is_proven(from, x), same = (from->phys ^ b->phys) < PAGE_SIZE && !b->second;
-	uint64_t page = from->absolute ? block_page_va(from) : proven ? v->vbase : lin & PAGE_MASK;
 	bool fits = exit_mode(x) == mode && from->absolute == b->absolute;
 
-	/* An interrupt may have come between: then this is not where the exit leads. */
-	if (page + (uint64_t)(int64_t)x->target != lin)
+	if (!exit_leads_to(v, x, lin))
 		return;
 	if (!proven) {
 		if (fits && (x->cross ? b->absolute : same)) {
@@ -477,7 +504,7 @@ static uint64_t next_block(struct soft_vcpu *v, bool *fatal)
 		}
 		if ((mode & MODE_HWBP) && code_breakpoint(c, lin))
 			goto fault;
-		b = find_block(v, lin, mode, &global, fatal);
+		b = find_block(v, lin, mode, HEAD_FULL, &global, fatal);
 		if (!b)
 			goto none;
 		v->vbase = lin & PAGE_MASK;
@@ -495,7 +522,7 @@ static uint64_t next_block(struct soft_vcpu *v, bool *fatal)
 	}
 	if (ungrouped)
 		mode |= MODE_UNGROUPED;
-	b = find_block(v, lin, mode, &global, fatal);
+	b = find_block(v, lin, mode, head_for(v, lin, mode), &global, fatal);
 	if (!b)
 		goto none;
 	if (!(mode & (MODE_CSBASE | MODE_UNGROUPED)) && !v->link_from)

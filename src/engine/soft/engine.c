@@ -33,6 +33,7 @@ static const struct {
 	{ "cross", SOFT_NO_CROSS },
 	{ "carry", SOFT_NO_CARRY },
 	{ "prefetch", SOFT_NO_PREFETCH },
+	{ "heads", SOFT_NO_HEADS },
 	{ "shapes", SOFT_NO_SHAPES },
 	{ "short", SOFT_NO_SHORT },
 	{ "slots", SOFT_NO_SLOTS },
@@ -226,8 +227,9 @@ static void soft_print_stats(struct engine *engine, FILE *out)
 	fprintf(out,
 		"lguest: soft engine: blocks translated %" PRIu64 " (%" PRIu64
 		" instructions), invalidated %" PRIu64 ", evicted from a full hash bucket %" PRIu64
-		", links %" PRIu64 "\n",
-		s->translated_blocks, s->translated_insns, s->invalidations, s->evictions, s->links);
+		", for want of a head %" PRIu64 ", links %" PRIu64 "\n",
+		s->translated_blocks, s->translated_insns, s->invalidations, s->evictions, s->heads,
+		s->links);
 	fprintf(out,
 		"lguest: soft engine: code cache of %u KiB and %u of tables, in %u regions; region %u has hot %u of %u, cold %u of %u, "
 		"tables %u of %u KiB; regions emptied %" PRIu64 "\n",

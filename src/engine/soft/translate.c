@@ -12,6 +12,8 @@
  *	jne	poll stub
  *	...				entry for forward exits of the same page
  *
+ * What nobody needs of the first four is left out (enum block_head).
+ *
  * Ordinary C: runs with the guest's vector state parked.
  */
 #include "engine/soft/translate.h"
@@ -300,18 +302,32 @@ static void emit_entry(struct xlat *x)
 
 	x->o = o;
 	x->in = NULL;
-	if (!x->absolute) {
+	x->sites = SITE_POLL + 1;
+	x->host_valid = 0;
+	x->mem_valid = FLAG_ARITH;
+	if (x->block->head == HEAD_NONE)
+		return;
+	if (!x->absolute && x->block->head == HEAD_FULL) {
 		eput(o, 0xfffff000e38149, 7); /* and r11, -4096 */
 		emit_store(o, SCRATCH0, VOFF(vbase));
 	}
-	x->sites = SITE_POLL + 1;
 	stub = emit_stub(x, SITE_POLL);
 	/* cmp qword exit_request, 0: irq_open as well */
 	emit_vcpu_imm(o, true, 0x83, 7, VOFF(c.exit_request), 0, 1);
 	eput(o, 0x850f, 2);  /* jne stub */
 	emit_rel32(x, stub); /* POLL_LEN bytes */
-	x->host_valid = 0;
-	x->mem_valid = FLAG_ARITH;
+}
+
+/* Does it jump to its own start? Whoever it is made for, it will be wanted with a poll. */
+static bool jumps_to_start(const struct xlat *x)
+{
+	const struct insn *in = x->t->insns;
+
+	for (unsigned i = 0; i < x->n; i++)
+		if (in[i].class >= CLASS_JCC && in[i].class <= CLASS_CALL &&
+		    exit_target(&in[i]) == (int64_t)in->off)
+			return true;
+	return false;
 }
 
 /*
@@ -452,7 +468,7 @@ static void prefetch_room(const struct soft_engine *e)
 }
 
 struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, bool absolute, uint64_t page_va,
-			uint64_t phys2, bool *need_second)
+			uint64_t phys2, enum block_head head, bool *need_second)
 {
 	struct xlat x = { .engine = e, .t = e->translator, .mode = mode, .absolute = absolute };
 	uint64_t dep2 = 0;
@@ -501,6 +517,8 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 	} else {
 		b->dep |= granules(phys & (PAGE_SIZE - 1), last_end);
 	}
+	if (!loop && !x.single && !b->second && !(e->disable & SOFT_NO_HEADS))
+		b->head = head == HEAD_NONE && jumps_to_start(&x) ? HEAD_POLL : head;
 	compute_liveness(&x);
 	plan_groups(&x);
 

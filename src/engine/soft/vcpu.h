@@ -157,7 +157,7 @@ struct soft_stats {
 	uint64_t sysops, interrupts, faults, polls, links, halts, mmio, host_faults;
 	uint64_t flush_all, flush_nonglobal, invlpg, jc_forgets, spaces_kept;
 	uint64_t stack_moves, slot_moves; /* counted by translated code */
-	uint64_t slots_given_up, hot_pieces;
+	uint64_t slots_given_up, hot_pieces, heads;
 };
 
 /* What an address space leaves in the TLB and the user's jump cache when the guest goes over to another: pcid.c */
