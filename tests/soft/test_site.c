@@ -123,10 +123,11 @@ static void round_trip(struct soft_engine *e, bool absolute, bool second)
 	*b = (struct block){ .phys = PHYS, .hot = HOT, .absolute = absolute, .second = second };
 	b->exit_count = EXITS;
 	for (unsigned i = 0; i < EXITS; i++) {
-		struct block_exit x = { .index = (uint8_t)i, .target = (int32_t)i };
+		struct block_exit x = { .index = i & 127, .target = (int32_t)i };
 
 		p = put(p, &x, sizeof(x));
 	}
+	p = (uint8_t *)(b + 1) + exits_size(EXITS);
 	for (unsigned i = 1; i < SITES; i++) {
 		do
 			random_site(&want[i]);
@@ -135,8 +136,8 @@ static void round_trip(struct soft_engine *e, bool absolute, bool second)
 			ops[sysops++] = (struct sysop){ .disp = (int32_t)i };
 		words += site_pack(b, &want[i], packed + words);
 	}
-	b->sysop_count = (uint8_t)sysops;
-	b->site_words = (uint16_t)words;
+	b->sysop_count = sysops & 31;
+	b->site_words = words & 1023;
 	b->map_count = 1;
 	if (absolute)
 		p = put(p, &page_va, sizeof(page_va));

@@ -41,11 +41,6 @@ static uint32_t hash_tag(uint64_t key)
 	return (uint32_t)(key >> 16) << HASH_OFF_BITS;
 }
 
-static struct block *block_of(const struct soft_engine *e, uint32_t off)
-{
-	return off ? meta_at(e, off) : NULL;
-}
-
 struct block *block_find(struct soft_engine *e, uint64_t phys, uint32_t mode, bool absolute, uint64_t page_va,
 			 uint64_t phys2)
 {
@@ -98,11 +93,6 @@ static void patch_rel32(struct soft_engine *e, uint32_t at, uint32_t target)
 	__atomic_store_n((uint32_t *)(e->code_rw + at), rel, __ATOMIC_RELAXED);
 }
 
-static struct block_exit *exit_at(struct soft_engine *e, uint32_t off)
-{
-	return off ? meta_at(e, off) : NULL;
-}
-
 /* Cache offset of its rel32. */
 static uint32_t exit_patch(const struct block *b, const struct block_exit *x)
 {
@@ -112,15 +102,15 @@ static uint32_t exit_patch(const struct block *b, const struct block_exit *x)
 void block_link(struct soft_engine *e, struct block_exit *x, struct block *to)
 {
 	struct block *from = exit_block(x);
-	uint32_t self = meta_off(e, x);
+	uint32_t self = meta_ref(e, x);
 
 	if (x->to || from->invalid || to->invalid || (to->head == HEAD_NONE && !x->forward))
 		return;
-	x->to = meta_off(e, to);
+	x->to = meta_ref(e, to);
 	x->next_in = to->incoming;
 	x->prev_in = 0;
 	if (to->incoming)
-		exit_at(e, to->incoming)->prev_in = self;
+		exit_of(e, to->incoming)->prev_in = self;
 	to->incoming = self;
 	if (exit_is_proven(from, x)) {
 		patch_rel32(e, exit_patch(from, x), cross_link(e, x, to));
@@ -129,7 +119,7 @@ void block_link(struct soft_engine *e, struct block_exit *x, struct block *to)
 	if (x->cross && !from->on_cross) {
 		from->on_cross = true;
 		from->next_cross = e->cross_links;
-		e->cross_links = meta_off(e, from);
+		e->cross_links = meta_ref(e, from);
 	}
 	patch_rel32(e, exit_patch(from, x), x->forward ? block_forward_entry(to) : block_direct_entry(to));
 }
@@ -141,11 +131,11 @@ void block_unlink_exit(struct soft_engine *e, struct block_exit *x)
 	if (!x->to)
 		return;
 	if (x->prev_in)
-		exit_at(e, x->prev_in)->next_in = x->next_in;
+		exit_of(e, x->prev_in)->next_in = x->next_in;
 	else
-		((struct block *)meta_at(e, x->to))->incoming = x->next_in;
+		block_of(e, x->to)->incoming = x->next_in;
 	if (x->next_in)
-		exit_at(e, x->next_in)->prev_in = x->prev_in;
+		exit_of(e, x->next_in)->prev_in = x->prev_in;
 	x->to = 0;
 	patch_rel32(e, exit_patch(from, x), from->cold + x->stub);
 }
@@ -171,33 +161,44 @@ void block_unlink_cross(struct soft_engine *e)
 	e->cross_links = 0;
 }
 
-static uint32_t *list_next(struct block *b, bool second)
+static uint32_t list_next(const struct block *b, bool second)
 {
-	return second ? &block_second(b)->page_next : &b->page_next;
+	return second ? block_second(b)->page_next : b->page_next;
+}
+
+static void list_set_next(struct block *b, bool second, uint32_t ref)
+{
+	if (second)
+		block_second(b)->page_next = ref;
+	else
+		b->page_next = ref & META_REF_MASK;
 }
 
 static void list_append(struct soft_engine *e, struct page_blocks *l, struct block *b, bool second)
 {
-	*list_next(b, second) = 0;
+	list_set_next(b, second, 0);
 	if (l->last)
-		*list_next(meta_at(e, l->last), second) = meta_off(e, b);
+		list_set_next(block_of(e, l->last), second, meta_ref(e, b));
 	else
-		l->first = meta_off(e, b);
-	l->last = meta_off(e, b);
+		l->first = meta_ref(e, b);
+	l->last = meta_ref(e, b);
 }
 
-static void list_remove(struct soft_engine *e, struct page_blocks *l, uint32_t off, bool second)
+/* Takes those that are invalid from a page's list. */
+static void list_clean(struct soft_engine *e, struct page_blocks *l, bool second)
 {
-	uint32_t *link = &l->first, before = 0;
+	struct block *b, *before = NULL;
 
-	for (; *link; before = *link, link = list_next(meta_at(e, *link), second)) {
-		if (*link != off)
-			continue;
-		*link = *list_next(meta_at(e, off), second);
-		if (l->last == off)
-			l->last = before;
-		return;
+	for (uint32_t ref = l->first; ref; ref = list_next(b, second)) {
+		b = block_of(e, ref);
+		if (!b->invalid)
+			before = b;
+		else if (before)
+			list_set_next(before, second, list_next(b, second));
+		else
+			l->first = list_next(b, second);
 	}
+	l->last = before ? meta_ref(e, before) : 0;
 }
 
 /* Nobody finds the block any more, but by jump caches and in the lists of its pages. */
@@ -206,18 +207,19 @@ static void unlink_block(struct soft_engine *e, struct block *b)
 	hash_remove(e, b);
 	b->invalid = true;
 	while (b->incoming)
-		block_unlink_exit(e, exit_at(e, b->incoming));
+		block_unlink_exit(e, exit_of(e, b->incoming));
 }
 
+/*
+ * It stays in the lists of its pages until these are walked through for another reason: that its page counts as
+ * code meanwhile does no harm.
+ */
 static void drop_block(struct soft_engine *e, struct block *b)
 {
 	uint8_t *hot = e->code_rw + b->hot;
 	uint32_t rel = e->thunk_stale - (b->hot + 5);
 
 	unlink_block(e, b);
-	list_remove(e, &code_page(e, b->phys)->blocks, meta_off(e, b), false);
-	if (b->second)
-		list_remove(e, &code_page(e, block_second(b)->phys)->blocks2, meta_off(e, b), true);
 	if (b->head != HEAD_FULL)
 		return;
 	/*
@@ -267,10 +269,6 @@ static void page_clear(struct soft_engine *e, struct code_page *p)
 	e->code_page_free = (uint32_t)(p - e->code_page_pool);
 }
 
-/*
- * The other page of a block that straddles two. Its granules may stay a
- * superset; to count them again for each of many blocks would take for ever.
- */
 static void page_forget(struct soft_engine *e, uint64_t phys)
 {
 	struct code_page *p = code_page(e, phys);
@@ -284,15 +282,13 @@ void block_insert(struct soft_engine *e, struct block *b)
 	uint64_t key = hash_key(b->phys, b->mode);
 	uint32_t *slot = hash_bucket(e, b->phys, b->mode), self = meta_off(e, b);
 	struct code_page *p = code_page(e, b->phys);
-	struct block *evicted = NULL;
 	unsigned n = 0;
 
 	while (n < HASH_BUCKET && slot[n])
 		n++;
 	if (n == HASH_BUCKET) {
 		/* Somebody has to go: the oldest, whose region will be emptied first of all anyway. */
-		evicted = meta_at(e, (slot[0] & ((1u << HASH_OFF_BITS) - 1)) << 3);
-		drop_block(e, evicted);
+		drop_block(e, meta_at(e, (slot[0] & ((1u << HASH_OFF_BITS) - 1)) << 3));
 		e->vcpu->stats.evictions++;
 		n--;
 	}
@@ -306,12 +302,6 @@ void block_insert(struct soft_engine *e, struct block *b)
 		list_append(e, &p->blocks2, b, true);
 		p->granules |= second->dep;
 	}
-	/* Not before: one of these pages may be that of @b. */
-	if (evicted) {
-		page_forget(e, evicted->phys);
-		if (evicted->second)
-			page_forget(e, block_second(evicted)->phys);
-	}
 }
 
 /* What is left of a page's blocks decides whether it stays protected. */
@@ -322,6 +312,8 @@ static void page_recount(struct soft_engine *e, uint64_t phys)
 
 	if (!p)
 		return;
+	list_clean(e, &p->blocks, false);
+	list_clean(e, &p->blocks2, true);
 	p->granules = 0;
 	for (b = block_of(e, p->blocks.first); b; b = block_of(e, b->page_next))
 		p->granules |= b->dep;
@@ -335,7 +327,7 @@ static bool invalidate(struct soft_engine *e, uint64_t phys, unsigned len, const
 	struct code_page *p = code_page(e, phys);
 	unsigned from = phys & (PAGE_SIZE - 1);
 	uint64_t mask;
-	struct block *b, *next;
+	struct block *b;
 	bool hit = false;
 
 	if (!p || !len)
@@ -346,24 +338,19 @@ static bool invalidate(struct soft_engine *e, uint64_t phys, unsigned len, const
 		page_forget(e, phys);
 		return false;
 	}
-	for (b = block_of(e, p->blocks.first); b; b = next) {
-		next = block_of(e, b->page_next);
-		if (!(b->dep & mask))
+	for (b = block_of(e, p->blocks.first); b; b = block_of(e, b->page_next)) {
+		if (b->invalid || !(b->dep & mask))
 			continue;
 		hit |= b == current;
 		e->vcpu->stats.invalidations++;
 		drop_block(e, b);
-		if (b->second)
-			page_forget(e, block_second(b)->phys);
 	}
-	for (b = block_of(e, p->blocks2.first); b; b = next) {
-		next = block_of(e, block_second(b)->page_next);
-		if (!(block_second(b)->dep & mask))
+	for (b = block_of(e, p->blocks2.first); b; b = block_of(e, block_second(b)->page_next)) {
+		if (b->invalid || !(block_second(b)->dep & mask))
 			continue;
 		hit |= b == current;
 		e->vcpu->stats.invalidations++;
 		drop_block(e, b);
-		page_forget(e, b->phys);
 	}
 	page_recount(e, phys);
 	return hit;
@@ -408,22 +395,27 @@ static void forget_trampolines(struct soft_engine *e, uint32_t from, uint32_t to
 /* Blocks in metadata [@from, @to) leave the list; their links are undone elsewhere. */
 static void forget_cross_links(struct soft_engine *e, uint32_t from, uint32_t to)
 {
-	uint32_t *link = &e->cross_links;
+	uint32_t first = 0;
+	struct block *last = NULL;
 
-	while (*link) {
-		struct block *b = meta_at(e, *link);
-
-		if (*link - from < to - from)
-			*link = b->next_cross;
+	for (struct block *b = block_of(e, e->cross_links); b; b = block_of(e, b->next_cross)) {
+		if (meta_off(e, b) - from < to - from)
+			continue;
+		if (last)
+			last->next_cross = meta_ref(e, b);
 		else
-			link = &b->next_cross;
+			first = meta_ref(e, b);
+		last = b;
 	}
+	if (last)
+		last->next_cross = 0;
+	e->cross_links = first;
 }
 
 /*
- * Takes all invalid blocks from the lists of a page: once for each region that is emptied. The lists are in
- * order of age, so the blocks of the oldest region are the first there; what became
- * invalid by itself is in no list any more.
+ * Takes the blocks of the region that is being emptied from the lists of a page. The lists are in order of
+ * age, so they are the first there, all invalid by now. What is invalid of other regions may be
+ * left there, see drop_block().
  */
 static void page_sweep(struct soft_engine *e, uint64_t phys)
 {
@@ -435,8 +427,8 @@ static void page_sweep(struct soft_engine *e, uint64_t phys)
 	for (unsigned second = 0; second < 2; second++) {
 		struct page_blocks *l = second ? &p->blocks2 : &p->blocks;
 
-		while (l->first && ((struct block *)meta_at(e, l->first))->invalid)
-			l->first = *list_next(meta_at(e, l->first), second);
+		while (l->first && block_of(e, l->first)->invalid)
+			l->first = list_next(block_of(e, l->first), second);
 		if (!l->first)
 			l->last = 0;
 	}
@@ -465,10 +457,10 @@ void block_next_region(struct soft_engine *e)
 		return;
 	}
 	for (uint32_t i = 0; i < e->by_hot_count[region]; i++) {
-		struct block *b = meta_at(e, e->by_hot[region][i]);
+		struct block *b = block_of(e, e->by_hot[region][i]);
 
 		if (i + 8 < e->by_hot_count[region]) {
-			const struct block *soon = meta_at(e, e->by_hot[region][i + 8]);
+			const struct block *soon = block_of(e, e->by_hot[region][i + 8]);
 
 			__builtin_prefetch(hash_bucket(e, soon->phys, soon->mode), 1);
 		}
@@ -480,7 +472,7 @@ void block_next_region(struct soft_engine *e)
 	}
 	e->emptied++;
 	for (uint32_t i = 0; i < e->by_hot_count[region]; i++) {
-		struct block *b = meta_at(e, e->by_hot[region][i]);
+		struct block *b = block_of(e, e->by_hot[region][i]);
 
 		page_sweep(e, b->phys);
 		if (b->second)
@@ -556,7 +548,7 @@ struct block *block_at(struct soft_engine *e, uint32_t off, const struct insn_ma
 	*map = NULL;
 	for (unsigned i = 0; i < b->map_count && block_map(b)[i].host <= off - b->hot; i++)
 		*map = &block_map(b)[i];
-	return *map && off < b->hot + b->hot_len ? b : NULL;
+	return *map ? b : NULL;
 }
 
 uint32_t trampoline_at(struct soft_engine *e, uint32_t off)

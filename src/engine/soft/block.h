@@ -58,31 +58,37 @@ enum block_head {
 	HEAD_NONE, /* for forward exits, and C */
 };
 
+/* How blocks and exits refer to each other: by meta offset / 4; 0: none. */
+#define META_REF_BITS 22
+#define META_REF_MASK ((1u << META_REF_BITS) - 1)
+_Static_assert(META_SIZE >> 2 <= 1u << META_REF_BITS, "a reference holds any meta offset");
+
 /*
  * A direct exit of a block, whose jump can be made to lead to its target.
- * There are more of these than of anything else, so they refer to each other
- * by meta offsets (0: none), and to their block by lying behind it.
+ * There are more of these than of anything else. They find their block by lying behind it.
  */
 struct block_exit {
-	uint32_t to;      /* the block it is linked to */
-	uint32_t next_in; /* list of to->incoming */
-	uint32_t prev_in; /* 0: the first one there */
-	int32_t target;   /* offset from the page of the block */
-	uint16_t patch;   /* the rel32: offset from the block's hot, or cold, code */
-	uint16_t stub;    /* what that leads to while unlinked: offset from its cold code */
-	uint8_t index;    /* its number in the block */
-	bool cross : 1;   /* the target lies in another page */
-	bool never : 1;   /* its target straddles pages, or is never the same for long: do not try again */
-	bool forward : 1; /* leads on in the same page, beyond the start of its block: no need to poll there, for no loop is without another exit */
-	bool patch_cold : 1; /* the rel32 lies in cold code */
-	bool ungrouped : 1;  /* leads to the block without groups */
-	bool other_ac : 1;   /* the mode word at the target has MODE_AC flipped */
+	uint64_t to : META_REF_BITS;      /* the block it is linked to */
+	uint64_t next_in : META_REF_BITS; /* list of to->incoming */
+	uint64_t index : 7;               /* its number in the block */
+	uint64_t cross : 1;               /* the target lies in another page */
 	/* Of one that leads to another page: the instruction's page offset, whether it jumped, and pushed eight bytes */
-	uint16_t off : 12;
-	uint16_t branch : 1;
-	uint16_t call : 1;
-	uint16_t moved : 2; /* how often it was linked, but not to where it led: MOVED_MAX is enough */
-};
+	uint64_t off : 12;
+	uint32_t branch : 1;
+	uint32_t call : 1;
+	uint32_t moved : 2; /* how often it was linked, but not to where it led: MOVED_MAX is enough */
+	uint32_t never : 1; /* its target straddles pages, or is never the same for long: do not try again */
+	uint32_t
+		forward : 1; /* leads on in the same page, beyond the start of its block: no need to poll there, for no loop is without another exit */
+	uint32_t patch_cold : 1; /* the rel32 lies in cold code */
+	uint32_t ungrouped : 1;  /* leads to the block without groups */
+	uint32_t other_ac : 1;   /* the mode word at the target has MODE_AC flipped */
+	uint32_t unused : 1;
+	uint32_t prev_in : META_REF_BITS; /* 0: the first one there */
+	int32_t target;                   /* offset from the page of the block */
+	uint16_t patch;                   /* the rel32: offset from the block's hot, or cold, code */
+	uint16_t stub;                    /* what that leads to while unlinked: offset from its cold code */
+} __attribute__((packed, aligned(4)));
 
 #define MOVED_MAX 3
 
@@ -94,7 +100,7 @@ struct insn_map {
 };
 
 /*
- * In the metadata, in one piece: struct block, its exits, page_va if it is
+ * In the metadata, in one piece: struct block, its exits, and from the next multiple of eight on page_va if it is
  * absolute, struct block_second if it has a second part, its struct sysops, the
  * sites (packed descriptors), its map.
  */
@@ -102,32 +108,33 @@ struct block {
 	uint64_t phys;
 	uint64_t dep; /* 64-byte granules of the first page it depends on */
 	uint32_t mode;
-	uint32_t hot, cold;  /* cache offsets */
-	uint32_t page_next;  /* meta offset of another block; 0: none */
-	uint32_t incoming;   /* exits linked to it: meta offset of the first */
-	uint32_t next_cross; /* list of blocks with linked exits that lead to another page */
-	uint16_t hot_len;
-	uint16_t site_words;
-	uint8_t exit_count;
-	uint8_t sysop_count;
-	uint8_t map_count;
-	bool absolute : 1;
-	bool invalid : 1;
-	bool second : 1;
-	bool on_cross : 1; /* it is on the engine's list of those */
-	uint8_t head : 2;  /* enum block_head */
+	uint32_t hot : 25; /* cache offset */
+	uint32_t head : 2; /* enum block_head */
+	uint32_t absolute : 1;
+	uint32_t invalid : 1;
+	uint32_t second : 1;
+	uint32_t on_cross : 1; /* it is on the engine's list of those */
+	uint32_t cold : 25;
+	uint32_t exit_count : 7;
+	uint32_t incoming : META_REF_BITS; /* exits linked to it: the first */
+	uint32_t site_words : 10;
+	uint32_t page_next : META_REF_BITS; /* another block of the page */
+	uint32_t map_count : 6;
+	uint32_t next_cross : META_REF_BITS; /* list of blocks with linked exits that lead to another page */
+	uint32_t sysop_count : 5;
 };
-_Static_assert(sizeof(struct block) == 48 && sizeof(struct block_exit) == 24, "there are many of them");
+_Static_assert(sizeof(struct block) == 40 && sizeof(struct block_exit) == 20, "there are many of them");
+_Static_assert(CODE_CACHE_SIZE <= 1u << 25, "hot and cold");
 
 /* Of a block whose instruction straddles pages. */
 struct block_second {
-	uint64_t phys; /* physical page of the second part */
-	uint64_t dep;  /* granules of it that the block depends on */
-	uint32_t page_next;
+	uint64_t phys;      /* physical page of the second part */
+	uint64_t dep;       /* granules of it that the block depends on */
+	uint32_t page_next; /* a reference as in struct block */
 	uint32_t unused;
 };
 
-/* Meta offsets of the oldest and the newest of a list; 0: none. */
+/* The oldest and the newest of a list. */
 struct page_blocks {
 	uint32_t first, last;
 };
@@ -342,9 +349,9 @@ struct soft_engine {
 	uint8_t *meta;
 	uint32_t meta_next, meta_end;
 	uint32_t (*hash)[HASH_BUCKET];
-	uint32_t cross_links; /* meta offset of the first block that has any */
+	uint32_t cross_links; /* reference to the first block that has any */
 	uint32_t emptied;     /* how many regions have been */
-	/* Meta offsets of a region's blocks in order of hot code, and how many */
+	/* References to a region's blocks in order of hot code, and how many */
 	uint32_t (*by_hot)[REGION_BLOCKS];
 	uint32_t by_hot_count[CODE_REGIONS];
 	struct trampoline *trampolines;
@@ -391,6 +398,22 @@ static inline void *meta_at(const struct soft_engine *e, uint32_t off)
 static inline uint32_t meta_off(const struct soft_engine *e, const void *p)
 {
 	return (uint32_t)((const uint8_t *)p - e->meta);
+}
+
+/* References, see META_REF_BITS. */
+static inline uint32_t meta_ref(const struct soft_engine *e, const void *p)
+{
+	return meta_off(e, p) >> 2 & META_REF_MASK;
+}
+
+static inline struct block *block_of(const struct soft_engine *e, uint32_t ref)
+{
+	return ref ? meta_at(e, ref << 2) : NULL;
+}
+
+static inline struct block_exit *exit_of(const struct soft_engine *e, uint32_t ref)
+{
+	return ref ? meta_at(e, ref << 2) : NULL;
 }
 
 /* Index of a RAM page in the per-page tables, or -1. */
@@ -450,18 +473,27 @@ static inline struct block *exit_block(const struct block_exit *x)
 	return (struct block *)(uintptr_t)(x - x->index) - 1;
 }
 
+static inline size_t exits_size(unsigned count)
+{
+	return (count * sizeof(struct block_exit) + 7) & ~(size_t)7;
+}
+
+/* What lies behind the exits. */
+static inline void *block_rest(const struct block *b)
+{
+	return (uint8_t *)(uintptr_t)(b + 1) + exits_size(b->exit_count);
+}
+
 /* Absolute blocks: linear address of the page; else 0. */
 static inline uint64_t block_page_va(const struct block *b)
 {
-	return b->absolute ? *(const uint64_t *)(block_exits(b) + b->exit_count) : 0;
+	return b->absolute ? *(const uint64_t *)block_rest(b) : 0;
 }
 
 /* NULL: it has no second part. */
 static inline struct block_second *block_second(const struct block *b)
 {
-	return !b->second
-		       ? NULL
-		       : (struct block_second *)((uint64_t *)(block_exits(b) + b->exit_count) + b->absolute);
+	return !b->second ? NULL : (struct block_second *)((uint64_t *)block_rest(b) + b->absolute);
 }
 
 /* Physical page of the second part; ~0: none. */
@@ -494,7 +526,7 @@ static inline bool code_room(const struct soft_engine *e, uint32_t bytes)
 static inline void code_commit(struct soft_engine *e, const struct block *b, uint32_t hot_next,
 			       uint32_t cold_next)
 {
-	e->by_hot[e->region][e->by_hot_count[e->region]++] = meta_off(e, b);
+	e->by_hot[e->region][e->by_hot_count[e->region]++] = meta_ref(e, b);
 	e->hot_next = (hot_next + HOT_ALIGN - 1) & ~(HOT_ALIGN - 1);
 	e->cold_next = cold_next;
 }

@@ -456,10 +456,10 @@ static void link_exit(struct soft_vcpu *v, struct block_exit *x, struct block *b
 	if (!fits)
 		return;
 	/* What has led to another block before, or to another place, has moved. */
-	x->moved += x->to ? x->to != meta_off(e, b) || page_va_differs(v, b->phys, lin) : 0;
+	x->moved += x->to ? x->to != meta_ref(e, b) || page_va_differs(v, b->phys, lin) : 0;
 	if (b->second || x->moved == MOVED_MAX || !page_va_note(v, b->phys, lin)) {
 		block_never_link(e, x);
-	} else if (x->to != meta_off(e, b)) {
+	} else if (x->to != meta_ref(e, b)) {
 		block_unlink_exit(e, x);
 		block_link(e, x, b);
 		v->stats.links++;

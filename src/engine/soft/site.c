@@ -57,8 +57,7 @@ static const struct sysop *block_sysops(const struct block *b)
 	const struct block_second *second = block_second(b);
 
 	return second ? (const struct sysop *)(second + 1)
-		      : (const struct sysop *)((const uint64_t *)(block_exits(b) + b->exit_count) +
-					       b->absolute);
+		      : (const struct sysop *)((const uint64_t *)block_rest(b) + b->absolute);
 }
 
 const uint32_t *block_sites(const struct block *b)

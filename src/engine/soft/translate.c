@@ -424,19 +424,19 @@ static bool block_finish(struct xlat *x, uint64_t dep2)
 	struct translator *t = x->t;
 	struct block *b = x->block;
 	uint32_t words[SITES_MAX * SITE_WORDS];
-	size_t exits = sizeof(*t->exits) * b->exit_count, sysops = sizeof(*t->sysops) * b->sysop_count,
+	size_t exits = exits_size(b->exit_count), sysops = sizeof(*t->sysops) * b->sysop_count,
 	       map = sizeof(*t->map) * b->map_count;
 	unsigned n = 0;
 	uint8_t *p;
 
 	for (unsigned i = SITE_POLL + 1; i < x->sites; i++)
 		n += site_pack(b, &t->sites[i], words + n);
-	b->site_words = (uint16_t)n;
+	b->site_words = n & 1023;
 	p = meta_alloc(x->engine, exits + 8u * b->absolute + sizeof(struct block_second) * b->second +
 					  sysops + n * sizeof(*words) + map);
 	if (!p)
 		return false;
-	memcpy(p, t->exits, exits);
+	memcpy(p, t->exits, sizeof(*t->exits) * b->exit_count);
 	p += exits;
 	if (b->absolute) {
 		memcpy(p, &x->page_va, 8);
@@ -529,11 +529,10 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 		abort(); /* BLOCK_MAX_HOST is too small for BLOCK_MAX_INSNS: a bug */
 	if (!block_finish(&x, dep2))
 		goto fail;
-	b->hot_len = (uint16_t)(cache_off(&x, x.hot.p) - b->hot);
 	code_commit(e, b, cache_off(&x, x.hot.p), cache_off(&x, x.cold.p));
 	if (e->perf_map)
 		fprintf(e->perf_map, "%lx %x guest_%s_%lx_%x\n",
-			(unsigned long)(uintptr_t)(e->code_rx + b->hot), b->hot_len,
+			(unsigned long)(uintptr_t)(e->code_rx + b->hot), cache_off(&x, x.hot.p) - b->hot,
 			mode & MODE_USER ? "user" : "kernel",
 			(unsigned long)(absolute ? page_va | (phys & 0xfff) : phys), mode);
 	e->vcpu->stats.translated_blocks++;
