@@ -184,7 +184,16 @@ static void list_append(struct soft_engine *e, struct page_blocks *l, struct blo
 	l->last = meta_ref(e, b);
 }
 
-/* Takes those that are invalid from a page's list. */
+/* Takes those that are invalid from the front of a page's list. */
+static void list_trim(struct soft_engine *e, struct page_blocks *l, bool second)
+{
+	while (l->first && block_of(e, l->first)->invalid)
+		l->first = list_next(block_of(e, l->first), second);
+	if (!l->first)
+		l->last = 0;
+}
+
+/* Takes all of those from it. */
 static void list_clean(struct soft_engine *e, struct page_blocks *l, bool second)
 {
 	struct block *b, *before = NULL;
@@ -211,8 +220,8 @@ static void unlink_block(struct soft_engine *e, struct block *b)
 }
 
 /*
- * It stays in the lists of its pages until these are walked through for another reason: that its page counts as
- * code meanwhile does no harm.
+ * Where it is not the first in the lists of its pages it stays there until these are walked through for another
+ * reason: that a page counts as code meanwhile does no harm.
  */
 static void drop_block(struct soft_engine *e, struct block *b)
 {
@@ -220,6 +229,9 @@ static void drop_block(struct soft_engine *e, struct block *b)
 	uint32_t rel = e->thunk_stale - (b->hot + 5);
 
 	unlink_block(e, b);
+	list_trim(e, &code_page(e, b->phys)->blocks, false);
+	if (b->second)
+		list_trim(e, &code_page(e, block_second(b)->phys)->blocks2, true);
 	if (b->head != HEAD_FULL)
 		return;
 	/*
@@ -269,6 +281,10 @@ static void page_clear(struct soft_engine *e, struct code_page *p)
 	e->code_page_free = (uint32_t)(p - e->code_page_pool);
 }
 
+/*
+ * The other page of a block that straddles two. Its granules may stay a
+ * superset; to count them again for each of many blocks would take for ever.
+ */
 static void page_forget(struct soft_engine *e, uint64_t phys)
 {
 	struct code_page *p = code_page(e, phys);
@@ -282,13 +298,15 @@ void block_insert(struct soft_engine *e, struct block *b)
 	uint64_t key = hash_key(b->phys, b->mode);
 	uint32_t *slot = hash_bucket(e, b->phys, b->mode), self = meta_off(e, b);
 	struct code_page *p = code_page(e, b->phys);
+	struct block *evicted = NULL;
 	unsigned n = 0;
 
 	while (n < HASH_BUCKET && slot[n])
 		n++;
 	if (n == HASH_BUCKET) {
 		/* Somebody has to go: the oldest, whose region will be emptied first of all anyway. */
-		drop_block(e, meta_at(e, (slot[0] & ((1u << HASH_OFF_BITS) - 1)) << 3));
+		evicted = meta_at(e, (slot[0] & ((1u << HASH_OFF_BITS) - 1)) << 3);
+		drop_block(e, evicted);
 		e->vcpu->stats.evictions++;
 		n--;
 	}
@@ -301,6 +319,12 @@ void block_insert(struct soft_engine *e, struct block *b)
 		p = code_page(e, second->phys);
 		list_append(e, &p->blocks2, b, true);
 		p->granules |= second->dep;
+	}
+	/* Not before: one of these pages may be that of @b. */
+	if (evicted) {
+		page_forget(e, evicted->phys);
+		if (evicted->second)
+			page_forget(e, block_second(evicted)->phys);
 	}
 }
 
@@ -344,6 +368,8 @@ static bool invalidate(struct soft_engine *e, uint64_t phys, unsigned len, const
 		hit |= b == current;
 		e->vcpu->stats.invalidations++;
 		drop_block(e, b);
+		if (b->second)
+			page_forget(e, block_second(b)->phys);
 	}
 	for (b = block_of(e, p->blocks2.first); b; b = block_of(e, block_second(b)->page_next)) {
 		if (b->invalid || !(block_second(b)->dep & mask))
@@ -351,6 +377,7 @@ static bool invalidate(struct soft_engine *e, uint64_t phys, unsigned len, const
 		hit |= b == current;
 		e->vcpu->stats.invalidations++;
 		drop_block(e, b);
+		page_forget(e, b->phys);
 	}
 	page_recount(e, phys);
 	return hit;
@@ -427,10 +454,7 @@ static void page_sweep(struct soft_engine *e, uint64_t phys)
 	for (unsigned second = 0; second < 2; second++) {
 		struct page_blocks *l = second ? &p->blocks2 : &p->blocks;
 
-		while (l->first && block_of(e, l->first)->invalid)
-			l->first = list_next(block_of(e, l->first), second);
-		if (!l->first)
-			l->last = 0;
+		list_trim(e, l, second);
 	}
 	page_forget(e, phys);
 }

@@ -474,10 +474,9 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 	uint64_t dep2 = 0;
 	struct block *b;
 	unsigned last_end, loop;
+	uint32_t room;
 
 	*need_second = false;
-	if (!code_room(e, BLOCK_MAX_HOST))
-		return NULL;
 	x.page = guest_range(&e->memory, phys & PAGE_MASK, PAGE_SIZE);
 	/* Nobody has read these bytes before. */
 	__builtin_prefetch(x.page + (phys & (PAGE_SIZE - 1)));
@@ -505,6 +504,11 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 	loop = decode_loop(&x);
 	if (!loop && !decode_block(&x, need_second))
 		goto fail;
+	room = INSN_MAX_HOST * (x.n + 1);
+	if (room > BLOCK_MAX_HOST)
+		room = BLOCK_MAX_HOST;
+	if (!code_room(e, room))
+		goto fail;
 	last_end = x.t->insns[x.n - 1].off + x.t->insns[x.n - 1].len;
 	if (loop) {
 		for (unsigned i = 0; i < loop; i++)
@@ -522,11 +526,11 @@ struct block *translate(struct soft_engine *e, uint64_t phys, uint32_t mode, boo
 	compute_liveness(&x);
 	plan_groups(&x);
 
-	x.hot = code_emitter(e, e->hot_next, BLOCK_MAX_HOST);
-	x.cold = code_emitter(e, e->cold_next, BLOCK_MAX_HOST);
+	x.hot = code_emitter(e, e->hot_next, room);
+	x.cold = code_emitter(e, e->cold_next, room);
 	emit_block(&x);
 	if (x.hot.overflow || x.cold.overflow)
-		abort(); /* BLOCK_MAX_HOST is too small for BLOCK_MAX_INSNS: a bug */
+		abort(); /* that is too small: a bug */
 	if (!block_finish(&x, dep2))
 		goto fail;
 	code_commit(e, b, cache_off(&x, x.hot.p), cache_off(&x, x.cold.p));

@@ -28,6 +28,7 @@
 #define LOOP_MAX_INSNS  48 /* of a loop that is unrolled, with all copies */
 #define INSNS_MAX       LOOP_MAX_INSNS
 #define BLOCK_MAX_HOST  24576 /* bytes of hot, and of cold, code that one block may need */
+#define INSN_MAX_HOST   1024  /* the same of one instruction, and of what is around all of them */
 
 /* Scratch registers of translated code; the guest's live in vcpu.c.s.regs[]. */
 #define SCRATCH0 REG_R11 /* the address */
