@@ -262,8 +262,11 @@ bool insn_keeps_scratch(const struct insn *in)
 
 static void emit_insn(struct xlat *x)
 {
-	if (!insn_keeps_scratch(x->in) || (x->engine->disable & SOFT_NO_HELD))
-		x->held = 0;
+	/* Who is copied and needs no check says by itself what it overwrites. */
+	if (!(insn_keeps_scratch(x->in) ||
+	      (x->in->class == CLASS_COPY && is_member(x, x->in, ACCESS_OPERAND))) ||
+	    (x->engine->disable & SOFT_NO_HELD))
+		scratch_lost(x, LOST_SCRATCH);
 	switch ((enum insn_class)x->in->class) {
 	case CLASS_COPY: emit_copy(x); break;
 	case CLASS_NOP: break;

@@ -192,6 +192,7 @@ struct translator {
 	uint16_t shape_at[1u << SHAPE_BITS]; /* index in shapes by hash of the key; 0: none */
 	struct insn shape_insn;
 	struct access_plan plan[INSNS_MAX][ACCESSES];
+	uint8_t stolen[INSNS_MAX]; /* stolen_used() of each, where there are groups */
 	struct group groups[STACK_GROUP + 1];
 };
 
@@ -218,10 +219,12 @@ struct xlat {
 	unsigned n;
 	unsigned held;     /* bit n: the host's R(9+n) still has the value of the guest's, see emit_insn() */
 	unsigned r9_group; /* the group that R9 serves, or 0 */
-	unsigned saved;    /* bit n: that of group n is in vcpu.group_addend as well */
-	bool slotted;      /* the instruction has a slot: the host may refuse its access */
-	bool may_slot;     /* the next access may have a slot: nothing has changed if the host refuses it */
-	int32_t rsp_due;   /* what has still to be added to RSP: see emit_stack_adjust() */
+	/* [n]: the group whose first byte's address R(9+n), which is R10 or R11, has as well; it is in memory, too */
+	uint8_t copy_of[3];
+	unsigned saved;  /* bit n: that of group n is in vcpu.group_addend as well */
+	bool slotted;    /* the instruction has a slot: the host may refuse its access */
+	bool may_slot;   /* the next access may have a slot: nothing has changed if the host refuses it */
+	int32_t rsp_due; /* what has still to be added to RSP: see emit_stack_adjust() */
 
 	struct insn *in;     /* the instruction being emitted */
 	unsigned access_seg; /* segment of the address in R11: #SS or #GP */
@@ -239,6 +242,17 @@ static inline bool is_code64(const struct xlat *x)
 {
 	return x->mode & MODE_CS64;
 }
+
+/* The host's R(9+n), for each bit n of @regs, is about to get another value. */
+static inline void scratch_lost(struct xlat *x, unsigned regs)
+{
+	x->held &= ~regs;
+	for (unsigned i = 1; i < 3; i++)
+		if (regs >> i & 1)
+			x->copy_of[i] = 0;
+}
+#define LOST(reg)    (1u << ((reg)-REG_R9))
+#define LOST_SCRATCH 7u
 
 /* translate.c */
 /* Does the instruction at page offset @target, in this page, reach into the next one? */
@@ -376,6 +390,8 @@ bool in_stack_group(const struct xlat *x);
 void emit_grouped(struct xlat *x, unsigned which, const struct access *own, struct address *a);
 
 /* translate_copy.c */
+/* Bit n: the instruction, copied or LEA, names R(9+n), as an operand that it finds in a register. */
+unsigned stolen_used(const struct insn *in);
 void emit_copy(struct xlat *x);
 void emit_lea_insn(struct xlat *x);
 void emit_moffs(struct xlat *x);

@@ -70,6 +70,16 @@ static void stolen_scan(const struct insn *in, struct stolen_use *u)
 	}
 }
 
+unsigned stolen_used(const struct insn *in)
+{
+	struct stolen_use u;
+
+	if (in->class != CLASS_COPY && in->class != CLASS_LEA)
+		return 0;
+	stolen_scan(in, &u);
+	return u.used[0] | (unsigned)u.used[1] << 1 | (unsigned)u.used[2] << 2;
+}
+
 /*
  * VEX fields that 32-bit mode ignores and 64-bit mode, in which the host runs
  * the copy, does not: B, the top bit of vvvv and of a register in the
@@ -194,6 +204,8 @@ static void load_stolen(struct xlat *x, const struct stolen_use *u)
 	for (unsigned i = 0; i < 3; i++) {
 		if (u->load[i] && !(x->held >> i & 1))
 			emit_load(x->o, REG_R9 + i, REG_SLOT(REG_R9 + i));
+		if (u->used[i])
+			x->copy_of[i] = 0;
 		/* Not what is only named. */
 		if (u->load[i] || u->store[i])
 			x->held |= 1u << i;
@@ -383,6 +395,7 @@ static void emit_on_host_address(struct xlat *x, const struct stolen_use *u, con
 
 	if (a->index != EMIT_NOREG && (u->used[0] || u->used[1] || u->used[2])) {
 		/* All scratch registers but R11 are wanted. */
+		scratch_lost(x, LOST(SCRATCH0));
 		if (a->base == SCRATCH0) {
 			emit_mem(o, true, 0x8d, SCRATCH0, a->base, a->index, 1, a->disp);
 			a = &at_r11;
@@ -393,16 +406,12 @@ static void emit_on_host_address(struct xlat *x, const struct stolen_use *u, con
 			moved.index = SCRATCH0;
 			a = &moved;
 		}
-	} else if (a->base == SCRATCH2 && (u->used[0] || (u->used[1] && u->used[2]))) {
-		emit_mov(o, SCRATCH0, SCRATCH2);
-		moved = *a;
-		moved.base = SCRATCH0;
-		a = &moved;
 	}
 
 	for (unsigned i = 0; i < 16; i++)
 		map[i] = (uint8_t)i;
-	map[REG_R11] = u->used[1] ? REG_R9 : REG_R10;
+	if (a->base == SCRATCH0 || a->index != EMIT_NOREG)
+		map[REG_R11] = u->used[1] ? REG_R9 : REG_R10;
 
 	if (u->high_byte) {
 		/* AH..BH cannot be encoded beside a REX prefix, which [r11] needs. */
@@ -414,9 +423,19 @@ static void emit_on_host_address(struct xlat *x, const struct stolen_use *u, con
 	}
 	if (u->used[0] || (u->used[2] && map[REG_R11] == REG_R9))
 		release_r9(x);
-	for (unsigned i = 0; i < 3; i++)
+	for (unsigned i = 0; i < 3; i++) {
+		bool there = map[REG_R9 + i] == REG_R9 + i && (x->held >> i & 1);
+
+		if (!u->used[i] || there)
+			continue;
+		scratch_lost(x, LOST(map[REG_R9 + i]));
 		if (u->load[i])
 			emit_load(o, map[REG_R9 + i], REG_SLOT(REG_R9 + i));
+	}
+	/* What is not in its place gets another value in memory. */
+	for (unsigned i = 0; i < 3; i++)
+		if (u->store[i])
+			x->held &= ~(1u << i);
 	emit_redirected(x, a, map);
 	for (unsigned i = 0; i < 3; i++) {
 		if (u->store[i])
@@ -429,6 +448,7 @@ static void emit_on_host_address(struct xlat *x, const struct stolen_use *u, con
 		} else if (wants_in_place(x, REG_R9 + i)) {
 			/* To wait for what has just been stored would take longer. */
 			emit_mov(o, REG_R9 + i, map[REG_R9 + i]);
+			scratch_lost(x, 1u << i);
 			x->held |= 1u << i;
 		}
 	}
@@ -506,11 +526,12 @@ void emit_lea_insn(struct xlat *x)
 		emit_page_address(x, dst, (int64_t)in->off + in->len + mem->mem.disp.value);
 		if (is_stolen(dst)) {
 			emit_store(o, dst, REG_SLOT(dst));
-			x->held |= 1u << (dst - REG_R9);
+			scratch_lost(x, LOST(dst));
+			x->held |= LOST(dst);
 		}
 		return;
 	}
-	x->held = 0;
+	scratch_lost(x, LOST_SCRATCH);
 	emit_effective(x, mem, 0);
 	if (is_stolen(dst)) {
 		if (size == 64) {

@@ -33,9 +33,10 @@ void flags_to_memory(struct xlat *x, uint32_t need)
 	if (!(need & x->host_valid & ~x->mem_valid))
 		return;
 	release_r9(x);
-	x->held = 0;
+	scratch_lost(x, LOST(SCRATCH2));
 	emit_flags_to_ax(o);
 	if (keep) {
+		scratch_lost(x, LOST(SCRATCH1));
 		/* Bits that RFLAGS has lost but memory still has. */
 		uint16_t mask = flags_ax_mask(keep);
 
@@ -77,7 +78,7 @@ void flags_to_host(struct xlat *x, uint32_t need)
 	/* All six move together, so what only RFLAGS knows goes to memory first. */
 	flags_to_memory(x, FLAG_ARITH);
 	release_r9(x);
-	x->held = 0;
+	scratch_lost(x, LOST(SCRATCH2));
 	emit_mov(o, SCRATCH2, REG_RAX);
 	emit_vcpu(o, false, 0x0fb7, REG_RAX, VOFF(c.aflags)); /* movzx eax, word */
 	e8(o, 0x04); /* add al, 0x7f: overflows exactly when OF was set */

@@ -167,6 +167,7 @@ static uint32_t emit_side_exit(struct xlat *x, int64_t target, uint32_t live)
 {
 	uint32_t host = x->host_valid, mem = x->mem_valid;
 	unsigned r9_group = x->r9_group, held = x->held;
+	uint8_t r10_copy = x->copy_of[1], r11_copy = x->copy_of[2];
 	uint32_t at = cache_off(x, x->cold.p);
 	struct emitter *o = x->o;
 
@@ -178,6 +179,8 @@ static uint32_t emit_side_exit(struct xlat *x, int64_t target, uint32_t live)
 	x->mem_valid = mem;
 	x->r9_group = r9_group;
 	x->held = held;
+	x->copy_of[1] = r10_copy;
+	x->copy_of[2] = r11_copy;
 	return at;
 }
 

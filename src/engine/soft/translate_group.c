@@ -363,7 +363,7 @@ void plan_groups(struct xlat *x)
 {
 	struct translator *t = x->t;
 	struct values v;
-	unsigned stack;
+	unsigned stack, any = 0;
 
 	memset(t->plan, 0, sizeof(t->plan[0]) * x->n);
 	x->r9_group = 0;
@@ -389,8 +389,11 @@ void plan_groups(struct xlat *x)
 				p->group = STACK_GROUP;
 			else if (p->group && t->groups[p->group].count < 2)
 				p->group = 0;
+			any |= p->group;
 		}
 	}
+	for (unsigned i = 0; any && i < x->n; i++)
+		t->stolen[i] = (uint8_t)stolen_used(&t->insns[i]);
 }
 
 /* How many instructions until group @n is needed again; INSNS_MAX: never. */
@@ -404,10 +407,91 @@ static unsigned next_use(const struct xlat *x, unsigned n)
 	return INSNS_MAX;
 }
 
-/* Shall R9 hold group @n from now on? */
+/* How many instructions until one has guest register R(9+@n) as an operand, from this one on; INSNS_MAX: never. */
+static unsigned next_operand(const struct xlat *x, unsigned n)
+{
+	unsigned now = (unsigned)(x->in - x->t->insns);
+
+	for (unsigned i = now; i < x->n; i++)
+		if (x->t->stolen[i] >> n & 1)
+			return i - now;
+	return INSNS_MAX;
+}
+
+/* ... until group @n is needed for the last time; 0: it is not. */
+static unsigned last_use(const struct xlat *x, unsigned n)
+{
+	unsigned now = (unsigned)(x->in - x->t->insns);
+
+	for (unsigned i = x->n - 1; i > now; i--)
+		if (x->t->plan[i][0].group == n || x->t->plan[i][1].group == n)
+			return i - now;
+	return 0;
+}
+
+/* Shall R9 hold group @n from now on? Others than the stack's do as well in R10 or R11, if the guest's R9 is wanted meanwhile. */
 static bool wants_r9(const struct xlat *x, unsigned n)
 {
-	return next_use(x, n) < next_use(x, x->r9_group);
+	if (next_use(x, n) >= next_use(x, x->r9_group) ||
+	    (n != STACK_GROUP && x->t->stolen[x->in - x->t->insns] & 1))
+		return false;
+	return n == STACK_GROUP || (x->engine->disable & SOFT_NO_HELD) || next_operand(x, 0) > last_use(x, n);
+}
+
+/*
+ * R10 or R11, for a group's address: whichever has what is needed last, and is no operand of the
+ * instruction. EMIT_NOREG: both are.
+ */
+static unsigned spare_register(const struct xlat *x)
+{
+	unsigned best = EMIT_NOREG, best_use = 0;
+
+	for (unsigned i = 2; i > 0; i--) {
+		unsigned use = INSNS_MAX;
+
+		if (x->t->stolen[x->in - x->t->insns] >> i & 1)
+			continue;
+		if (x->held >> i & 1)
+			use = next_operand(x, i);
+		else if (x->copy_of[i])
+			use = next_use(x, x->copy_of[i]);
+		if (best == EMIT_NOREG || use > best_use) {
+			best = REG_R9 + i;
+			best_use = use;
+		}
+	}
+	return best;
+}
+
+/* A register that has the host address of group @n, which is not the stack's, and that is no operand of the instruction. */
+static unsigned group_register(struct xlat *x, unsigned n)
+{
+	unsigned used = x->t->stolen[x->in - x->t->insns], from = EMIT_NOREG, to;
+
+	if (x->r9_group == n)
+		from = SCRATCH2;
+	for (unsigned i = 1; from == EMIT_NOREG && i < 3; i++)
+		if (x->copy_of[i] == n)
+			from = REG_R9 + i;
+	if (from != EMIT_NOREG && !(used & LOST(from)))
+		return from;
+	to = spare_register(x);
+	if (to == EMIT_NOREG || (from == EMIT_NOREG && !(used & 1) && wants_r9(x, n))) {
+		release_r9(x);
+		to = SCRATCH2;
+	}
+	if (from != EMIT_NOREG)
+		emit_mov(x->o, to, from);
+	if (from == SCRATCH2)
+		release_r9(x);
+	if (from == EMIT_NOREG)
+		emit_load(x->o, to, addend_slot(x, n));
+	scratch_lost(x, LOST(to));
+	if (to == SCRATCH2)
+		x->r9_group = n;
+	else if (x->saved >> n & 1)
+		x->copy_of[to - REG_R9] = (uint8_t)n;
+	return to;
 }
 
 uint32_t addend_slot(const struct xlat *x, unsigned n)
@@ -481,6 +565,7 @@ static unsigned emit_check(struct xlat *x, unsigned n, const struct access *own,
 	struct block_exit *e;
 	struct desc *d;
 
+	scratch_lost(x, LOST_SCRATCH);
 	if (use_r9)
 		release_r9(x);
 	resume = cache_off(x, o->p);
@@ -554,6 +639,7 @@ static unsigned emit_check(struct xlat *x, unsigned n, const struct access *own,
 	} else if (!stack) {
 		emit_store(o, result, VOFF(group_addend[n]));
 		x->saved |= 1u << n;
+		x->copy_of[2] = (uint8_t)n;
 	}
 	return result;
 }
@@ -586,6 +672,8 @@ void emit_grouped(struct xlat *x, unsigned which, const struct access *own, stru
 	if (p->leader) {
 		flags_clobber(x, x->in->live_in);
 		from = emit_check(x, p->group, own, p->at);
+	} else if (p->group != STACK_GROUP) {
+		from = group_register(x, p->group);
 	} else if (x->r9_group == p->group) {
 		from = SCRATCH2;
 	} else {
@@ -595,6 +683,7 @@ void emit_grouped(struct xlat *x, unsigned which, const struct access *own, stru
 			from = SCRATCH2;
 			x->r9_group = p->group;
 		}
+		scratch_lost(x, LOST(from));
 		emit_load(o, from, addend_slot(x, p->group));
 	}
 	if (p->group != STACK_GROUP) {
@@ -606,6 +695,7 @@ void emit_grouped(struct xlat *x, unsigned which, const struct access *own, stru
 	*a = (struct address){ .base = own->reg, .index = from, .disp = own->disp };
 	if (!is_stolen(own->reg))
 		return;
+	scratch_lost(x, LOST(SCRATCH0) | LOST(SCRATCH1));
 	if (from == SCRATCH0) {
 		emit_mov(o, SCRATCH1, SCRATCH0);
 		a->index = SCRATCH1;
