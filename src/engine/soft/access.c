@@ -133,7 +133,7 @@ enum after access_slow(struct soft_vcpu *v, const struct block *b, const struct 
 {
 	struct soft_cpu *c = &v->c;
 	struct soft_engine *e = c->engine;
-	uint64_t lin = missed_address(v, b, d), phys = 0;
+	uint64_t lin = missed_address(v, b, d), phys = 0, from = d->access.direct ? lin : 0;
 	unsigned how = d->access.write ? MEM_WRITE : MEM_READ;
 	unsigned size = d->access.size;
 	bool special, code;
@@ -152,7 +152,7 @@ enum after access_slow(struct soft_vcpu *v, const struct block *b, const struct 
 	}
 	host = mmu_resolve(v, lin, size, how, &special, &code, &phys);
 	if (host) {
-		v->x11 = (uint64_t)(uintptr_t)host;
+		v->x11 = (uint64_t)(uintptr_t)host - from;
 		if (how != MEM_WRITE)
 			return RESUME;
 		if (code)
@@ -184,7 +184,7 @@ enum after access_slow(struct soft_vcpu *v, const struct block *b, const struct 
 	}
 	/* MMIO, two pages, or a watched page: through the bounce buffer, alignment kept. */
 	v->stats.bounces++;
-	v->x11 = (uint64_t)(uintptr_t)(v->bounce_area + (lin & 63));
+	v->x11 = (uint64_t)(uintptr_t)(v->bounce_area + (lin & 63)) - from;
 	if (d->access.write == ACCESS_READ || d->access.write == ACCESS_RMW) {
 		if (d->access.write == ACCESS_RMW && soft_probe(c, lin, size, MEM_WRITE))
 			return address_fault_at(v, b, d);

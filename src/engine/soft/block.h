@@ -194,10 +194,11 @@ struct desc {
 	union {
 		struct {
 			uint8_t size;
-			uint8_t write;      /* enum access_kind; for DESC_SEGMENT, 0 or 1 */
-			uint8_t seg;        /* enum x86_segreg */
-			bool align;         /* not a multiple of its size: #GP(0) */
-			bool stay;          /* a call: not to be left behind the store */
+			uint8_t write; /* enum access_kind; for DESC_SEGMENT, 0 or 1 */
+			uint8_t seg;   /* enum x86_segreg */
+			bool align;    /* not a multiple of its size: #GP(0) */
+			bool stay;     /* a call: not to be left behind the store */
+			bool direct; /* r11 = what to add to the linear address, instead of the host address */
 			uint8_t host_flags; /* flags in RFLAGS after the instruction (flags_pack) */
 			uint8_t op_len;     /* bytes from resume to the end of the instruction's host code */
 		} access;
@@ -231,7 +232,7 @@ struct stack_record {
 
 /* The same of an access with a slot; behind it goes on what leaves for C. */
 struct slot_record {
-	uint32_t resume; /* cache offset of the access itself, r11 = host address */
+	uint32_t resume; /* cache offset of the check, or of the access itself, r11 = host address */
 	uint16_t slot;   /* its number, times 2 */
 	uint16_t addend; /* where in the vCPU R9 is to be had from */
 	uint8_t size;

@@ -109,7 +109,7 @@ static void forget_stack(struct soft_vcpu *v)
 			continue;
 		v->slot_used[i / 32] = 0;
 		for (unsigned n = i; n < i + 32; n++) {
-			v->slot[n] = (struct access_slot){ STACK_NONE, STACK_NONE };
+			v->slot[n] = (struct access_slot){ .tag = STACK_NONE };
 			v->slot_budget[n] = SLOT_BUDGET;
 		}
 	}

@@ -6,7 +6,7 @@
  * no fixed length, found by walking through those before.
  *
  *	all		kind 4, length 4, group 4, page offset 12, size of the access 8 bits
- *	access		resume 16, access_kind 2, segment 3, align 1, stay 1
+ *	access		resume 16, access_kind 2, segment 3, align 1, stay 1, direct 1
  *	  a store	op_len 8, host_flags 8
  *	segment		resume 16, write 2, segment 3
  *	sysop, string	resume 16; the struct sysops follow each other elsewhere
@@ -29,7 +29,8 @@ unsigned site_pack(const struct block *b, const struct desc *d, uint32_t *w)
 	case DESC_SEGMENT:
 		w[0] |= (uint32_t)d->access.size << 24;
 		w[1] = resume | (uint32_t)d->access.write << 16 | (uint32_t)d->access.seg << 18 |
-		       (uint32_t)d->access.align << 21 | (uint32_t)d->access.stay << 22;
+		       (uint32_t)d->access.align << 21 | (uint32_t)d->access.stay << 22 |
+		       (uint32_t)d->access.direct << 23;
 		if (d->kind == DESC_SEGMENT || d->access.write == ACCESS_READ)
 			return 2;
 		w[2] = d->access.op_len | (uint32_t)d->access.host_flags << 8;
@@ -109,6 +110,7 @@ void site_read(const struct soft_engine *e, uint32_t id, struct desc *d)
 		d->access.seg = w[1] >> 18 & 7;
 		d->access.align = w[1] >> 21 & 1;
 		d->access.stay = w[1] >> 22 & 1;
+		d->access.direct = w[1] >> 23 & 1;
 		if (d->kind == DESC_ACCESS && d->access.write != ACCESS_READ) {
 			d->access.op_len = (uint8_t)w[2];
 			d->access.host_flags = (uint8_t)(w[2] >> 8);

@@ -229,9 +229,11 @@ static void slot_thunk(struct soft_engine *e, struct emitter *o, bool write)
 	e32(o, 0);
 
 	emit_gs_index8(o, true, 0x8b, REG_R10, REG_R10, VOFF(tlb[0].host) + view);
-	gs_index(o, true, 0x89, REG_R10, REG_R9, 8, VOFF(slot[0].host));
 	emit_rr(o, true, 0x03, REG_R10, REG_R11);
+	emit_store(o, REG_R10, VOFF(x10));
 	emit_load(o, REG_R11, VOFF(x11));
+	emit_rr(o, true, 0x2b, REG_R10, REG_R11);
+	gs_index(o, true, 0x89, REG_R10, REG_R9, 8, VOFF(slot[0].addend));
 	emit_rex(o, true, 0, 0, REG_R11); /* and r11, -4096 */
 	e8(o, 0x81);
 	e8(o, 0xe3);
@@ -241,6 +243,7 @@ static void slot_thunk(struct soft_engine *e, struct emitter *o, bool write)
 	gs_index(o, false, 0xc6, 0, REG_R9, 1, VOFF(slot_used[0])); /* mov byte, 1 */
 	e8(o, 1);
 	emit_count(o, VOFF(stats.slot_moves));
+	emit_load(o, REG_R10, VOFF(x10));
 	emit_store(o, REG_R10, VOFF(x11));
 	record_address(e, o);
 	emit_mem(o, false, 0x8b, REG_R11, REG_R9, EMIT_NOREG, 1, offsetof(struct slot_record, resume));

@@ -221,10 +221,12 @@ struct xlat {
 	unsigned r9_group; /* the group that R9 serves, or 0 */
 	/* [n]: the group whose first byte's address R(9+n), which is R10 or R11, has as well; it is in memory, too */
 	uint8_t copy_of[3];
-	unsigned saved;  /* bit n: that of group n is in vcpu.group_addend as well */
-	bool slotted;    /* the instruction has a slot: the host may refuse its access */
-	bool may_slot;   /* the next access may have a slot: nothing has changed if the host refuses it */
-	int32_t rsp_due; /* what has still to be added to RSP: see emit_stack_adjust() */
+	unsigned saved; /* bit n: that of group n is in vcpu.group_addend as well */
+	bool slotted;   /* the instruction has a slot: the host may refuse its access */
+	bool may_slot;  /* the next access may have a slot: nothing has changed if the host refuses it */
+	const struct access *direct; /* of what has a slot: it may be made of registers, as it stands */
+	uint32_t check;              /* where its check begins */
+	int32_t rsp_due;             /* what has still to be added to RSP: see emit_stack_adjust() */
 
 	struct insn *in;     /* the instruction being emitted */
 	unsigned access_seg; /* segment of the address in R11: #SS or #GP */
@@ -353,6 +355,7 @@ uint32_t emit_stub(struct xlat *x, unsigned number);
 struct address {
 	unsigned base, index; /* EMIT_NOREG: none */
 	int32_t disp;
+	unsigned scale; /* of the index; 0 is 1 */
 };
 /* Which accesses of the block share a check. */
 void plan_groups(struct xlat *x);
@@ -364,8 +367,16 @@ struct access {
 	bool write;
 	unsigned index, scale;
 };
+/* Is its address made of general registers and a constant, and may other registers take their place? */
+bool operand_may_grow(const struct insn *in, const ZydisDecodedOperand *mem);
 /* That of a memory operand whose base is a general register. */
 struct access operand_access(const ZydisDecodedOperand *mem);
+/*
+ * The linear address of @own, which is in R11 -> host address @a. Its check began at cache offset @from. With a slot
+ * the address is made of the registers of @own and R11, if none of them is R9..R11.
+ */
+void emit_access_direct(struct xlat *x, const struct access *own, uint32_t from, enum access_kind kind,
+			struct address *a);
 /* Where the addend of group @n is in memory. */
 uint32_t addend_slot(const struct xlat *x, unsigned n);
 /*

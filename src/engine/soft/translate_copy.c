@@ -365,11 +365,11 @@ static void emit_redirected(struct xlat *x, const struct address *a, const uint8
 			e8(o, 0x40 | rex);
 	}
 	emit_opcode(o, b + i, modrm_at - i, zi);
-	emit_modrm_mem(o, reg, base, a->index, 1, a->disp);
+	emit_modrm_mem(o, reg, base, a->index, a->scale ? a->scale : 1, a->disp);
 	ebytes(o, b + tail, in->len - tail);
 }
 
-static const struct address at_r11 = { SCRATCH0, EMIT_NOREG, 0 };
+static const struct address at_r11 = { SCRATCH0, EMIT_NOREG, 0, 0 };
 
 /* Does an instruction that soon follows find guest register @n in the host's of that name, if it is there? */
 static bool wants_in_place(const struct xlat *x, unsigned n)
@@ -393,7 +393,7 @@ static void emit_on_host_address(struct xlat *x, const struct stolen_use *u, con
 	struct address moved;
 	uint8_t map[16];
 
-	if (a->index != EMIT_NOREG && (u->used[0] || u->used[1] || u->used[2])) {
+	if (a->index != EMIT_NOREG && is_stolen(a->index) && (u->used[0] || u->used[1] || u->used[2])) {
 		/* All scratch registers but R11 are wanted. */
 		scratch_lost(x, LOST(SCRATCH0));
 		if (a->base == SCRATCH0) {
@@ -417,7 +417,7 @@ static void emit_on_host_address(struct xlat *x, const struct stolen_use *u, con
 		/* AH..BH cannot be encoded beside a REX prefix, which [r11] needs. */
 		emit_store(o, REG_RDI, VOFF(spill[2]));
 		emit_mov(o, REG_RDI, SCRATCH0);
-		emit_redirected(x, &(struct address){ REG_RDI, EMIT_NOREG, 0 }, map);
+		emit_redirected(x, &(struct address){ REG_RDI, EMIT_NOREG, 0, 0 }, map);
 		emit_load(o, REG_RDI, VOFF(spill[2]));
 		return;
 	}
@@ -473,6 +473,8 @@ void emit_copy(struct xlat *x)
 	const struct insn *in = x->in;
 	const ZydisDecodedOperand *mem = insn_memory(in);
 	struct stolen_use u;
+	struct address a;
+	uint32_t from;
 	unsigned size;
 	bool write;
 
@@ -488,18 +490,26 @@ void emit_copy(struct xlat *x)
 		size = 1; /* whatever line the byte is in */
 	if (is_grouped(x, ACCESS_OPERAND)) {
 		struct access own = operand_access(mem);
-		struct address a;
 
 		emit_grouped(x, ACCESS_OPERAND, &own, &a);
 		emit_on_host_address(x, &u, &a);
 		return;
 	}
 	flags_clobber(x, in->live_in);
+	from = cache_off(x, x->o->p);
 	emit_linear(x, mem, size, write, 0);
 	x->may_slot = !u.high_byte;
-	emit_access(x, size, access_kind(in, mem));
+	a = at_r11;
+	if (operand_may_grow(in, mem)) {
+		struct access own = operand_access(mem);
+
+		own.size = size;
+		emit_access_direct(x, &own, from, access_kind(in, mem), &a);
+	} else {
+		emit_access(x, size, access_kind(in, mem));
+	}
 	flags_to_host(x, in->reads);
-	emit_on_host_address(x, &u, &at_r11);
+	emit_on_host_address(x, &u, &a);
 }
 
 void emit_lea_insn(struct xlat *x)

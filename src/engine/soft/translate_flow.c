@@ -351,7 +351,7 @@ static unsigned stack_operand_size(const struct xlat *x)
 	return w / 8;
 }
 
-static const struct address at_r11 = { SCRATCH0, EMIT_NOREG, 0 };
+static const struct address at_r11 = { SCRATCH0, EMIT_NOREG, 0, 0 };
 
 /* mov [address], reg with @size */
 static void emit_store_sized(struct xlat *x, unsigned reg, unsigned size, const struct address *a)
@@ -394,14 +394,23 @@ static void emit_load_target(struct xlat *x, unsigned size, const struct address
 static void emit_stack_access(struct xlat *x, int32_t disp, unsigned size, bool write, bool slot,
 			      struct address *a)
 {
+	uint32_t from;
+
 	if (is_grouped(x, ACCESS_STACK)) {
 		emit_grouped(x, ACCESS_STACK,
 			     &(struct access){ REG_RSP, disp + x->rsp_due, size, write, EMIT_NOREG, 0 }, a);
 		return;
 	}
 	flags_clobber(x, x->in->live_in);
+	from = cache_off(x, x->o->p);
 	emit_stack_address(x, disp, size, write);
 	x->may_slot = slot;
+	if (size == 8) {
+		struct access own = { REG_RSP, disp, size, write, EMIT_NOREG, 0 };
+
+		emit_access_direct(x, &own, from, write ? ACCESS_WRITE : ACCESS_READ, a);
+		return;
+	}
 	emit_access(x, size, write ? ACCESS_WRITE : ACCESS_READ);
 	*a = at_r11;
 }
@@ -488,7 +497,7 @@ void emit_pop(struct xlat *x)
 			/* The increment happens first, then the low word is replaced. */
 			emit_stack_adjust(x, 2);
 		}
-		emit_load_sized(x, REG_RSP, size);
+		emit_load_from(x, REG_RSP, size, &a);
 		return;
 	}
 	if (is_stolen(dst)) {

@@ -250,6 +250,15 @@ static bool simple_operand(const struct insn *in, const ZydisDecodedOperand *mem
 	       mem->size <= 512 && !has_high_byte(in);
 }
 
+/*
+ * The copy may have a REX and a SIB, or one byte of VEX and a SIB, more than the original, or instead of the SIB a
+ * displacement of four bytes: 15 bytes at most.
+ */
+bool operand_may_grow(const struct insn *in, const ZydisDecodedOperand *mem)
+{
+	return in->len <= 13 && in->len - in->zi.raw.disp.size / 8 <= 10 && simple_operand(in, mem);
+}
+
 struct access operand_access(const ZydisDecodedOperand *mem)
 {
 	bool indexed = mem->mem.index != ZYDIS_REGISTER_NONE;
@@ -266,14 +275,10 @@ static void plan_copy(struct values *v, unsigned i, const struct insn *in)
 {
 	const ZydisDecodedOperand *mem = insn_memory(in);
 
-	/*
-	 * What reads flags restores them through R9. The copy may have a REX and
-	 * a SIB, or one byte of VEX and a SIB, more than the original, or instead of the SIB a
-	 * displacement of four bytes: 15 bytes at most.
-	 */
-	if (in->len <= 13 && in->len - in->zi.raw.disp.size / 8 <= 10 && simple_operand(in, mem) &&
-	    !(in->reads & FLAG_ARITH) && in->zi.mnemonic != ZYDIS_MNEMONIC_CLFLUSH &&
-	    in->zi.mnemonic != ZYDIS_MNEMONIC_CLFLUSHOPT && in->zi.mnemonic != ZYDIS_MNEMONIC_CLWB) {
+	/* What reads flags restores them through R9. */
+	if (operand_may_grow(in, mem) && !(in->reads & FLAG_ARITH) &&
+	    in->zi.mnemonic != ZYDIS_MNEMONIC_CLFLUSH && in->zi.mnemonic != ZYDIS_MNEMONIC_CLFLUSHOPT &&
+	    in->zi.mnemonic != ZYDIS_MNEMONIC_CLWB) {
 		struct access own = operand_access(mem);
 
 		note_access(v, i, ACCESS_OPERAND, &own, true);

@@ -257,6 +257,24 @@ static struct slot_record *emit_slot_stub(struct xlat *x, uint32_t thunk)
 	return record;
 }
 
+void emit_access_direct(struct xlat *x, const struct access *own, uint32_t from, enum access_kind kind,
+			struct address *a)
+{
+	*a = (struct address){ SCRATCH0, EMIT_NOREG, 0, 0 };
+	if (!(is_stolen(own->reg) || (own->scale && is_stolen(own->index)))) {
+		x->direct = own;
+		x->check = from;
+	}
+	emit_access(x, own->size, kind);
+	if (!x->direct)
+		return;
+	x->direct = NULL;
+	if (own->scale)
+		*a = (struct address){ SCRATCH0, own->index, own->disp, own->scale };
+	else
+		*a = (struct address){ own->reg, SCRATCH0, own->disp, 1 };
+}
+
 void emit_access(struct xlat *x, unsigned size, enum access_kind kind)
 {
 	struct emitter *o = x->o;
@@ -265,6 +283,8 @@ void emit_access(struct xlat *x, unsigned size, enum access_kind kind)
 	uint32_t tag = write ? VOFF(tlb[0].tag_w) : VOFF(tlb[0].tag_r);
 	uint32_t host = VOFF(tlb[0].host);
 	int slot = take_slot(x, write);
+	const struct access *direct = slot >= 0 ? x->direct : (x->direct = NULL);
+	unsigned offset = slot >= 0 && !direct ? SCRATCH1 : SCRATCH0;
 	struct slot_record *record = NULL;
 	struct desc *d;
 	uint32_t stub;
@@ -273,7 +293,9 @@ void emit_access(struct xlat *x, unsigned size, enum access_kind kind)
 	host += (uint32_t)(view * sizeof(struct tlb_view_table));
 
 	if (slot >= 0) {
-		emit_vcpu(o, true, 0x2b, SCRATCH0, VOFF(slot[slot].tag));
+		if (!direct)
+			emit_mov(o, offset, SCRATCH0);
+		emit_vcpu(o, true, 0x2b, offset, VOFF(slot[slot].tag));
 	} else {
 		emit_mov32(o, SCRATCH1, SCRATCH0);
 		emit_shift32(o, 5, SCRATCH1, PAGE_SHIFT);
@@ -281,13 +303,15 @@ void emit_access(struct xlat *x, unsigned size, enum access_kind kind)
 	}
 	e8(o, 0x49); /* cmp r11, 4096 - size */
 	e8(o, 0x81);
-	e8(o, 0xfb);
+	e8(o, 0xf8 | (offset & 7));
 	e32(o, PAGE_SIZE - size);
 
 	/* cold: leave; C undoes the subtraction */
 	x->o = &x->cold;
 	stub = cache_off(x, x->cold.p);
 	save_r9(x, &x->cold);
+	if (offset != SCRATCH0)
+		emit_mov(&x->cold, SCRATCH0, offset);
 	if (slot >= 0)
 		record = emit_slot_stub(x, x->engine->thunk_slot[write]);
 	d = emit_leave(x, DESC_ACCESS);
@@ -297,8 +321,9 @@ void emit_access(struct xlat *x, unsigned size, enum access_kind kind)
 	e8(o, 0x87);
 	emit_rel32(x, stub);
 	if (slot >= 0) {
-		emit_vcpu(o, true, 0x03, SCRATCH0, VOFF(slot[slot].host));
-		*record = (struct slot_record){ .resume = cache_off(x, o->p),
+		/* Registers and addend are added by the access itself: it waits for no check. */
+		emit_vcpu(o, true, direct ? 0x8b : 0x03, SCRATCH0, VOFF(slot[slot].addend));
+		*record = (struct slot_record){ .resume = direct ? x->check : cache_off(x, o->p),
 						.slot = (uint16_t)(2 * slot),
 						.addend = (uint16_t)addend_slot(x, x->r9_group),
 						.size = (uint8_t)size };
@@ -310,7 +335,10 @@ void emit_access(struct xlat *x, unsigned size, enum access_kind kind)
 	d->access.write = (uint8_t)kind & 3;
 	d->access.seg = (uint8_t)x->access_seg & 7;
 	d->access.align = insn_alignment(x->in, size) != 0;
+	d->access.direct = direct;
 	d->resume = cache_off(x, o->p);
+	if (direct && direct->scale)
+		emit_mem(o, true, 0x8d, SCRATCH0, direct->reg, SCRATCH0, 1, 0);
 	if (write) {
 		x->store = d;
 		o->movable = true; /* for trampoline_make() */

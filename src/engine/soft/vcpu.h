@@ -124,8 +124,8 @@ struct stack_entry {
 /*
  * Slots: TLB entries of single places in user code (translate_memory.c), the
  * first half for those that read, the other for those that write, so that no
- * number is ever used for both. An empty one is not canonical throughout, as
- * above: what matches faults on the host.
+ * number is ever used for both. What matches an empty one is not canonical with any
+ * addend, as above: it faults on the host.
  *
  * A slot that is filled too often is given up: the place goes back to the TLB
  * (access_slow()). slot_budget says how often it may be before the next kick;
@@ -135,7 +135,8 @@ struct stack_entry {
 #define SLOT_BUDGET 32
 
 struct access_slot {
-	uint64_t tag, host; /* the page, linear and where it is */
+	uint64_t tag;    /* linear address of the page */
+	uint64_t addend; /* what makes it a host address */
 };
 
 static inline unsigned stack_entry(uint64_t phys)
