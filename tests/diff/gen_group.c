@@ -3,7 +3,8 @@
  * Several accesses off the same register, which a translator may check
  * together: loads, stores and both at once, pushes and pops between them, the
  * register itself moved, copied and changed, near the edges of pages, of
- * read-only memory and of the code itself.
+ * read-only memory and of the code itself. R9 to R11, which a translator may want for itself, are
+ * used more than others, with and without memory.
  */
 #include <string.h>
 
@@ -84,7 +85,7 @@ static unsigned other_reg(struct generator *g)
 	unsigned reg;
 
 	do
-		reg = gen_reg(g);
+		reg = rnd_pct(&g->r, 35) ? 9 + rnd_n(&g->r, 3) : gen_reg(g);
 	while (reg == REG_SP_NUM || (rnd_pct(&g->r, 85) && (reg == g->base[0] || reg == g->base[1] ||
 							    (g->index && reg == g->index))));
 	return reg;
@@ -116,6 +117,40 @@ static void access_memory(struct generator *g, unsigned base, int disp)
 	case 13: emit_op(g, 0, false, 0x128 + rnd_n(r, 2), xmm, base, disp & ~15, 0, 0); break; /* MOVAPS */
 	case 14: emit_op(g, 0, true, 0xd3, rnd_n(r, 2) ? 4 : 7, base, disp, 0, 0); break; /* shift by CL */
 	default: emit_op(g, 0xf0, true, 0x1c1, reg, base, disp, 0, w); break;             /* LOCK XADD */
+	}
+}
+
+/* Between the accesses: an instruction that has its operands in registers. */
+static void plain(struct generator *g)
+{
+	struct rng *r = &g->r;
+	unsigned dst = rnd_pct(r, 70) ? 9 + rnd_n(r, 3) : other_reg(g), src = other_reg(g);
+	bool base = dst == g->base[0] || dst == g->base[1] || (g->index && dst == g->index);
+	uint8_t rex = (uint8_t)(0x40 | rnd_pct(r, 60) << 3),
+		modrm = (uint8_t)(0xc0 | (src & 7) << 3 | (dst & 7));
+	uint8_t both = (uint8_t)(rex | src >> 3 << 2 | dst >> 3),
+		swapped = (uint8_t)(rex | dst >> 3 << 2 | src >> 3);
+	uint8_t to_dst = (uint8_t)(0xc0 | (dst & 7) << 3 | (src & 7));
+	uint8_t setcc[] = { (uint8_t)(0x40 | dst >> 3), 0x0f, (uint8_t)(0x90 | rnd_n(r, 16)),
+			    (uint8_t)(0xc0 | (dst & 7)) };
+	uint8_t imul[] = { swapped, 0x0f, 0xaf, to_dst };
+	uint8_t cmov[] = { swapped, 0x0f, (uint8_t)(0x40 | rnd_n(r, 16)), to_dst };
+	uint8_t lea[] = { (uint8_t)(swapped | 2), 0x8d, (uint8_t)(0x44 | (dst & 7) << 3),
+			  (uint8_t)(rnd_n(r, 3) << 6 | (1 + rnd_n(r, 3)) << 3 | (src & 7)), (uint8_t)rnd(r) };
+	uint8_t inc[] = { (uint8_t)(rex | dst >> 3), 0xff, (uint8_t)(0xc0 | rnd_n(r, 2) << 3 | (dst & 7)) };
+	uint8_t alu[] = { both, (uint8_t)(rnd_n(r, 8) << 3 | 1), modrm };
+
+	/* What may be the group's end is the end of the test's sense, too: seldom. */
+	if (base && !rnd_pct(r, 10))
+		return;
+	switch (rnd_n(r, 8)) {
+	case 0: gen_emit(g, setcc, sizeof(setcc), 1u << dst); break;
+	case 1: gen_emit(g, imul, sizeof(imul), 1u << dst); break;
+	case 2: gen_emit(g, cmov, sizeof(cmov), 1u << dst); break;
+	case 3:
+	case 4: gen_emit(g, lea, sizeof(lea), 1u << dst); break;
+	case 5: gen_emit(g, inc, sizeof(inc), 1u << dst); break;
+	default: gen_emit(g, alu, sizeof(alu), 1u << dst); break;
 	}
 }
 
@@ -230,6 +265,10 @@ static void group_loop(struct generator *g)
 		g->indexed = g->index && rnd_pct(r, 40);
 		access_memory(g, g->base[rnd_pct(r, 20)], group_disp(r));
 		g->indexed = false;
+		if (rnd_pct(r, 40)) {
+			g->labels &= ~(1u << g->c->ninsns);
+			plain(g);
+		}
 		if (g->dirty & 2) { /* it writes the counter: take it back */
 			g->c->len = len;
 			g->c->ninsns = ninsns;
@@ -276,9 +315,12 @@ void gen_group(struct generator *g)
 		if (g->base[1] == base)
 			return;
 	}
-	switch (rnd_n(r, 10)) {
+	switch (rnd_n(r, 13)) {
 	case 0:
 	case 1: stack_op(g); break;
+	case 10:
+	case 11:
+	case 12: plain(g); break;
 	case 2:
 		if (!g->own_code) {
 			change_base(g, which);
