@@ -14,6 +14,15 @@
  *	add	r11, gs:[r10*8 + host]
  *	op	[r11]
  *
+ * With a slot (struct access_slot), which knows one page, the access itself adds the addend:
+ *
+ *	lea	r11, [rdi + 16]
+ *	sub	r11, slot.tag
+ *	cmp	r11, 4096 - size
+ *	ja	cold			to a thunk that fills the slot from the TLB (thunk.c)
+ *	mov	r11, slot.addend
+ *	op	[rdi + r11 + 16]
+ *
  * The cold stub leaves for C, which undoes the subtraction. C comes back to `op` with R11 pointing either into RAM or at a bounce
  * buffer (an access that crosses a page, MMIO). Stores to a bounce buffer need
  * something done afterwards: C runs a copy of `op` that leaves again, the
