@@ -476,6 +476,12 @@ void block_next_region(struct soft_engine *e)
 	uint32_t hot = region * REGION_HOT, cold = CODE_HOT_SIZE + region * REGION_COLD,
 		 meta = region * REGION_META;
 
+	if (e->huge) {
+		hugepages_filled(e->huge, e->huge_hot, (e->region + 1) * REGION_HOT);
+		hugepages_filled(e->huge, e->huge_cold,
+				 CODE_HOT_SIZE % HUGE_SIZE + (e->region + 1) * REGION_COLD);
+		hugepages_filled(e->huge, e->huge_meta, (e->region + 1) * REGION_META);
+	}
 	if (e->disable & SOFT_NO_REGIONS && !region) {
 		block_flush_all(e);
 		return;

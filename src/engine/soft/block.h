@@ -22,6 +22,7 @@
 
 #include "engine/soft/emit.h"
 #include "engine/soft/vcpu.h"
+#include "host/hugepages.h"
 #include "memory.h"
 
 #define CODE_REGIONS  9
@@ -304,10 +305,11 @@ enum soft_disable {
 	SOFT_NO_PREFETCH = 1u << 21,   /* PREFETCHh does nothing */
 	SOFT_NO_HEADS = 1u << 22,      /* all blocks have a prologue and a poll */
 	SOFT_NO_REGIONS = 1u << 18,    /* a full code cache is emptied as a whole */
+	SOFT_NO_HUGE = 1u << 22,       /* code and metadata stay in small pages */
 };
 
-/* What the vCPU takes before the executable code. */
-#define VCPU_SPACE ((sizeof(struct soft_vcpu) + PAGE_SIZE - 1) & PAGE_MASK)
+/* What the vCPU takes before the executable code, which may move to huge pages. */
+#define VCPU_SPACE ((sizeof(struct soft_vcpu) + HUGE_SIZE - 1) & -HUGE_SIZE)
 _Static_assert(VCPU_SPACE + CODE_CACHE_SIZE < INT32_MAX,
 	       "all of the vCPU is within reach of RIP-relative operands");
 
@@ -358,6 +360,9 @@ struct soft_engine {
 	struct trampoline *trampolines;
 	uint32_t trampoline_count, trampoline_max;
 	struct tramp_cache_entry *tramp_cache;
+
+	struct hugepages *huge; /* for code and metadata, by number; NULL: not wanted */
+	unsigned huge_hot, huge_cold, huge_meta;
 
 	/* one entry per page of RAM, in memfd order */
 	uint32_t *code_pages; /* index in code_page_pool, 0: no code */

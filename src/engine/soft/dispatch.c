@@ -382,6 +382,11 @@ static void clean_up(struct soft_vcpu *v)
 		e->region_wanted = false;
 		block_next_region(e);
 	}
+	if (e->huge && hugepages_due(e->huge)) {
+		fpu_park(&v->c);
+		hugepages_wake(e->huge);
+		fpu_unpark(&v->c);
+	}
 }
 
 /* An instruction breakpoint at @lin? Then #DB is set up and true returned. */

@@ -47,6 +47,7 @@ static const struct {
 	{ "straddle", SOFT_NO_STRADDLE },
 	{ "regions", SOFT_NO_REGIONS },
 	{ "loops", SOFT_NO_LOOPS },
+	{ "huge", SOFT_NO_HUGE },
 	{ "all", ~0u },
 };
 
@@ -266,6 +267,7 @@ static void soft_destroy(struct engine *engine)
 
 	if (e->perf_map)
 		fclose(e->perf_map);
+	hugepages_destroy(e->huge);
 	if (e->code_rw)
 		munmap(e->code_rw, CODE_CACHE_SIZE);
 	if (e->code_rx)
@@ -299,16 +301,31 @@ static bool map_code_cache(struct soft_engine *e)
 	e->code_fd = memfd_create("lguest-code", MFD_CLOEXEC);
 	if (e->code_fd < 0 || ftruncate(e->code_fd, CODE_CACHE_SIZE))
 		return false;
-	p = mmap(NULL, CODE_CACHE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, e->code_fd, 0);
-	if (p == MAP_FAILED)
+	e->code_rw = huge_reserve(CODE_CACHE_SIZE, PROT_NONE);
+	if (!e->code_rw || mmap(e->code_rw, CODE_CACHE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+				e->code_fd, 0) == MAP_FAILED)
 		return false;
-	e->code_rw = p;
-	p = reserve(VCPU_SPACE + CODE_CACHE_SIZE);
+	p = huge_reserve(VCPU_SPACE + CODE_CACHE_SIZE, PROT_READ | PROT_WRITE);
 	if (!p)
 		return false;
+	madvise(p, VCPU_SPACE, MADV_NOHUGEPAGE); /* see reserve() */
 	e->code_rx = p + VCPU_SPACE;
 	return mmap(e->code_rx, CODE_CACHE_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, e->code_fd,
 		    0) != MAP_FAILED;
+}
+
+static bool prepare_huge(struct soft_engine *e)
+{
+	if (e->disable & SOFT_NO_HUGE)
+		return true;
+	e->huge = hugepages_create();
+	if (!e->huge)
+		return false;
+	e->huge_hot = hugepages_add(e->huge, e->code_rx);
+	/* The huge page that both are in counts as cold: it is moved when there is some cold code. */
+	e->huge_cold = hugepages_add(e->huge, e->code_rx + (CODE_HOT_SIZE & -HUGE_SIZE));
+	e->huge_meta = hugepages_add(e->huge, e->meta);
+	return true;
 }
 
 static struct engine *soft_create(const struct engine_config *cfg)
@@ -347,13 +364,13 @@ static struct engine *soft_create(const struct engine_config *cfg)
 	e->by_hot = reserve(CODE_REGIONS * sizeof(*e->by_hot));
 	e->trampolines = reserve(e->trampoline_max * sizeof(*e->trampolines));
 	e->tramp_cache = calloc(TRAMP_CACHE_SIZE, sizeof(*e->tramp_cache));
-	e->meta = reserve(META_SIZE);
+	e->meta = huge_reserve(META_SIZE, PROT_READ | PROT_WRITE);
 	e->code_pages = reserve(pages * sizeof(*e->code_pages));
 	e->code_page_pool = reserve((pages + 1) * sizeof(*e->code_page_pool));
 	e->writers = reserve(pages * sizeof(*e->writers));
 	e->translator = translator_create(e);
 	if (!e->hash || !e->by_hot || !e->trampolines || !e->tramp_cache || !e->meta || !e->code_pages ||
-	    !e->code_page_pool || !e->writers || !e->translator || !map_code_cache(e))
+	    !e->code_page_pool || !e->writers || !e->translator || !map_code_cache(e) || !prepare_huge(e))
 		goto fail;
 	if (cfg->perf_map) {
 		snprintf(path, sizeof(path), "/tmp/perf-%d.map", getpid());
