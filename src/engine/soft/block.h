@@ -659,8 +659,8 @@ void mmu_protect_page(struct soft_vcpu *v, int64_t index);
 void tlb_put_local(struct soft_vcpu *v, const struct saved_entry *from);
 
 /* ---- dispatch.c ---- */
-/* Copies the user's jump cache, or part of it, to @to; returns how many. */
-unsigned jc_save(const struct soft_vcpu *v, struct saved_jump *to, unsigned max);
+/* Copies the user's jump cache, or part of it, to @to; returns how many. @turn: which ones to leave out. */
+unsigned jc_save(const struct soft_vcpu *v, struct saved_jump *to, unsigned max, unsigned turn);
 void jc_restore(struct soft_vcpu *v, const struct saved_jump *from, unsigned n);
 /* Sets the bit of the page at @lin in jc_pages. */
 void jc_note_page(struct soft_vcpu *v, enum tlb_view view, uint64_t lin);

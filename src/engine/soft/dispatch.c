@@ -160,7 +160,7 @@ static void jc_insert(struct soft_vcpu *v, enum tlb_view view, uint64_t lin, uin
 		v->jc_nonglobal[view] = true;
 }
 
-unsigned jc_save(const struct soft_vcpu *v, struct saved_jump *to, unsigned max)
+unsigned jc_save(const struct soft_vcpu *v, struct saved_jump *to, unsigned max, unsigned turn)
 {
 	const struct jump_cache *jc = &v->jc[VIEW_USER];
 	unsigned count = v->jc_log_count[VIEW_USER], n = 0;
@@ -172,7 +172,8 @@ unsigned jc_save(const struct soft_vcpu *v, struct saved_jump *to, unsigned max)
 		unsigned slot = v->jc_log[VIEW_USER][i];
 
 		/* In the upper half there may be global pages, which INVLPG takes from all PCIDs. */
-		if (jc->tag[slot] != jc_none(slot) && !(jc->tag[slot] >> 63))
+		if (jc->tag[slot] != jc_none(slot) && !(jc->tag[slot] >> 63) &&
+		    (slot * 0x9e3779b1u >> 8) % SPACE_TURNS != turn % SPACE_TURNS)
 			to[n++] = (struct saved_jump){ jc->tag[slot], jc->host[slot] };
 	}
 	return n;

@@ -9,6 +9,10 @@
  * few hundred entries, which is all there is for processes that do little between
  * switches; for the others it makes no difference.
  *
+ * Nobody knows which of them are still in use, and to put back hundreds that are not takes longer than
+ * all that is done between two switches may. So each time another one in 32 is left out: what is in use comes
+ * back by a miss, the rest is gone after a while.
+ *
  * What is put back must be what could have stayed in a tagged TLB:
  *
  * - whatever flushes more than the current PCID (mmu_flush_all(): CR0, CR4, EFER,
@@ -46,6 +50,7 @@ void mmu_forget_pcid(struct soft_cpu *c, unsigned pcid)
 static void save(struct soft_vcpu *v, struct saved_space *s, unsigned pcid)
 {
 	const struct tlb_log *log = &v->log_local;
+	unsigned turn = ++s->turn % SPACE_TURNS;
 	unsigned n = 0, count = log->overflow ? 0 : log->count; /* else the newest are not in it */
 
 	for (unsigned i = count > SPACE_TLB ? count - SPACE_TLB : 0; i < count; i++) {
@@ -53,12 +58,13 @@ static void save(struct soft_vcpu *v, struct saved_space *s, unsigned pcid)
 		const struct tlb_view_table *t = &v->tlb[log->entry[i] >> 24];
 
 		/* Not what INVLPG has taken, nor what has come to the same place from the upper half. */
-		if (t->tag_r[index] != (index ? 0 : TLB_NONE) && !(t->tag_r[index] >> 63))
+		if (t->tag_r[index] != (index ? 0 : TLB_NONE) && !(t->tag_r[index] >> 63) &&
+		    index % SPACE_TURNS != turn)
 			s->entry[n++] = (struct saved_entry){ log->entry[i], t->tag_r[index], t->tag_w[index],
 							      t->host[index] };
 	}
 	s->entries = n;
-	s->jumps = jc_save(v, s->jump, SPACE_JUMPS);
+	s->jumps = jc_save(v, s->jump, SPACE_JUMPS, s->turn);
 	s->pages = page_va_save(v, s->page, SPACE_PAGES);
 	s->jump_mode = v->jc_mode[VIEW_USER];
 	s->code_flushes = v->stats.code_flushes;

@@ -165,6 +165,7 @@ struct soft_stats {
 #define SPACES      8
 #define SPACE_TLB   256
 #define SPACE_JUMPS 512
+#define SPACE_TURNS 32 /* one in so many is left out, another one each time */
 #define SPACE_PAGES 256
 struct saved_entry {
 	uint32_t where; /* view << 24 | index */
@@ -179,6 +180,7 @@ struct saved_page {
 };
 struct saved_space {
 	bool valid;
+	uint8_t turn; /* how often something has been saved here */
 	uint16_t pcid;
 	uint64_t itlb_generation;
 	uint32_t jump_mode;
