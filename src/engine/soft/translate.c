@@ -153,6 +153,12 @@ static bool stop_behind(const struct xlat *x, const struct insn *in, bool in_sha
 	return in->ends || x->single || (in_shadow && !in->shadow);
 }
 
+/* A conditional jump belongs to the comparison before it: between two blocks, flags have to be put into memory. */
+static bool joins_full_block(const struct xlat *x, const struct insn *in)
+{
+	return in->class == CLASS_JCC && (in[-1].writes & in->reads) && !(x->engine->disable & SOFT_NO_FLAGS);
+}
+
 static bool decode_block(struct xlat *x, bool *need_second)
 {
 	struct translator *t = x->t;
@@ -161,7 +167,7 @@ static bool decode_block(struct xlat *x, bool *need_second)
 
 	x->n = 0;
 	*need_second = false;
-	while (x->n < BLOCK_MAX_INSNS && off < PAGE_SIZE) {
+	while (x->n <= BLOCK_MAX_INSNS && off < PAGE_SIZE) {
 		struct insn *in = &t->insns[x->n];
 
 		if (!insn_decode(x, in, off)) {
@@ -170,6 +176,8 @@ static bool decode_block(struct xlat *x, bool *need_second)
 			break;
 		}
 		if (x->n > 0 && off + in->len > PAGE_SIZE)
+			break;
+		if (x->n == BLOCK_MAX_INSNS && !joins_full_block(x, in))
 			break;
 		x->n++;
 		off += in->len;

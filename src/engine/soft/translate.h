@@ -23,7 +23,7 @@
 #include "engine/soft/emit.h"
 #include "engine/soft/sysop.h"
 
-#define BLOCK_MAX_INSNS 24
+#define BLOCK_MAX_INSNS 24 /* and a conditional jump on flags of the last one */
 #define BLOCK_GO_ON     8  /* from so many on, it ends at a conditional jump */
 #define LOOP_MAX_INSNS  48 /* of a loop that is unrolled, with all copies */
 #define INSNS_MAX       LOOP_MAX_INSNS
@@ -170,8 +170,8 @@ _Static_assert(sizeof(struct shape) <= 64 && (int)ZYDIS_ISA_SET_MAX_VALUE < 256 
 #define GROUPS_MAX (TARGET_GROUP - 1) /* all numbers fit struct desc.group */
 
 /* Of a block. An instruction has five at most: two accesses, their segments, and that it leaves. */
-#define SITES_MAX (BLOCK_MAX_INSNS * 5 + 2)
-#define EXITS_MAX (BLOCK_MAX_INSNS * 3 + 1)
+#define SITES_MAX ((BLOCK_MAX_INSNS + 1) * 5 + 2)
+#define EXITS_MAX ((BLOCK_MAX_INSNS + 1) * 3 + 1)
 _Static_assert(SITES_MAX + EXITS_MAX < SITE_EXIT, "their numbers fit a byte");
 
 struct translator {
