@@ -394,6 +394,14 @@ static void mask_undefined(struct generator *g)
 	c->undefined = (uint16_t)undefined;
 }
 
+static void nops(struct generator *g, unsigned n)
+{
+	uint8_t b[24];
+
+	memset(b, 0x90, sizeof(b));
+	gen_emit(g, b, n, 0);
+}
+
 void generate_case(struct generator *g, struct diff_case *c, unsigned family, uint64_t seed, uint64_t va)
 {
 	const struct family *f = &families[family];
@@ -409,7 +417,7 @@ void generate_case(struct generator *g, struct diff_case *c, unsigned family, ui
 	g->c = c;
 	g->labels = ~0u;
 	g->nfixups = 0;
-	g->own_code = false;
+	g->own_code = g->bases = false;
 	c->image = (uint8_t)rnd_n(r, IMAGES);
 	c->flush = rnd_pct(r, 10);
 	c->rflags = 0x202 | (rnd(r) & 0x8d5);
@@ -434,6 +442,9 @@ void generate_case(struct generator *g, struct diff_case *c, unsigned family, ui
 	g->dirty = 0;
 
 	n = 1 + rnd_n(r, f->max_insns);
+	/* So that what follows is at the end of a block as long as may be: one instruction of the case, whatever is in it. */
+	if ((family == FAM_FLAGS || family == FAM_GROUP) && rnd_pct(r, 4))
+		nops(g, 12 + rnd_n(r, 12));
 	for (unsigned i = 0; i < n && c->ninsns < MAX_INSNS - 10 && c->len < MAX_CODE - 120; i++) {
 		g->last = i == n - 1;
 		gen_one(g, family);

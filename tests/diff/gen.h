@@ -37,7 +37,8 @@ struct generator {
 	uint32_t dirty;    /* GPRs that an instruction so far may have written */
 	bool last;         /* the last instruction: faults are welcome */
 	uint32_t labels;   /* instructions that may be jumped to */
-	unsigned base[2];  /* family group: the registers that memory is accessed off */
+	bool bases;        /* family group: they have been chosen */
+	unsigned base[2];  /* the registers that memory is accessed off */
 	int32_t away[2];   /* ... how far they have been moved from there */
 	bool own_code;     /* ... base[0] points at the case itself */
 	unsigned index;    /* ... what may be added to both, or 0 (RAX): nothing */

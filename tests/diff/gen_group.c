@@ -293,8 +293,10 @@ void gen_group(struct generator *g)
 	unsigned which = rnd_pct(r, 30);
 	int disp = group_disp(r);
 
-	if (!g->c->ninsns)
+	if (!g->bases) {
+		g->bases = true;
 		choose_bases(g);
+	}
 	if (!g->own_code && rnd_pct(r, 7) && !g->away[0] && !g->away[1] && g->base[0] != REG_SP_NUM &&
 	    g->base[0] != 1 && g->base[1] != 1 && g->index != 1) {
 		group_loop(g);
