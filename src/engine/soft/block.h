@@ -305,7 +305,7 @@ enum soft_disable {
 	SOFT_NO_PREFETCH = 1u << 21,   /* PREFETCHh does nothing */
 	SOFT_NO_HEADS = 1u << 22,      /* all blocks have a prologue and a poll */
 	SOFT_NO_REGIONS = 1u << 18,    /* a full code cache is emptied as a whole */
-	SOFT_NO_HUGE = 1u << 22,       /* code and metadata stay in small pages */
+	SOFT_NO_HUGE = 1u << 23,       /* code and metadata stay in small pages */
 };
 
 /* What the vCPU takes before the executable code, which may move to huge pages. */
