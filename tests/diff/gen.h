@@ -39,6 +39,7 @@ struct generator {
 	uint32_t labels;   /* instructions that may be jumped to */
 	bool bases;        /* family group: they have been chosen */
 	unsigned base[2];  /* the registers that memory is accessed off */
+	uint64_t near;     /* ... or where RIP is as it were, if that is one of them */
 	int32_t away[2];   /* ... how far they have been moved from there */
 	bool own_code;     /* ... base[0] points at the case itself */
 	unsigned index;    /* ... what may be added to both, or 0 (RAX): nothing */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Several accesses off the same register, which a translator may check
+ * Several accesses off the same register, or RIP, which a translator may check
  * together: loads, stores and both at once, pushes and pops between them, the
  * register itself moved, copied and changed, near the edges of pages, of
  * read-only memory and of the code itself. R9 to R11, which a translator may want for itself, are
@@ -23,6 +23,20 @@ static uint64_t base_value(struct generator *g)
 	return page->va + (rnd_pct(r, 50) ? 0 : 0x1000) + rnd_n(r, 160) - 80;
 }
 
+/* Not a register: accesses relative to RIP, around generator.near. */
+#define BASE_RIP 16
+
+static bool choose_rip(struct generator *g)
+{
+	uint64_t near = base_value(g);
+	int64_t far = (int64_t)(near - g->c->va);
+
+	if (g->c->ia32 || !rnd_pct(&g->r, 25) || far < INT32_MIN + 4096 || far > INT32_MAX - 4096)
+		return false;
+	g->near = near;
+	return true;
+}
+
 static void choose_bases(struct generator *g)
 {
 	struct rng *r = &g->r;
@@ -31,6 +45,10 @@ static void choose_bases(struct generator *g)
 		unsigned reg = rnd_pct(r, 25) ? REG_SP_NUM : gen_reg(g);
 
 		g->away[i] = 0;
+		if (choose_rip(g)) {
+			g->base[i] = BASE_RIP;
+			continue;
+		}
 		g->base[i] = reg;
 		if ((g->assigned >> reg & 1) && (reg != REG_SP_NUM || rnd_pct(r, 60)))
 			continue;
@@ -49,7 +67,8 @@ static void choose_bases(struct generator *g)
 		g->scale = rnd_n(r, 4);
 	}
 	/* The code's own bytes, which are only written back as they were. */
-	g->own_code = rnd_pct(r, 8) && g->base[0] != REG_SP_NUM && g->base[1] != g->base[0];
+	g->own_code = rnd_pct(r, 8) && g->base[0] != REG_SP_NUM && g->base[0] != BASE_RIP &&
+		      g->base[1] != g->base[0];
 	if (g->own_code)
 		g->c->regs[g->base[0]] = VA_SMC + code_offset(g->c) + rnd_n(r, 64);
 }
@@ -58,21 +77,25 @@ static void choose_bases(struct generator *g)
 static void emit_op(struct generator *g, unsigned prefix, bool w, unsigned op, unsigned reg, unsigned base,
 		    int disp, unsigned imm, uint32_t written)
 {
-	bool wide = disp != (int8_t)disp;
+	bool rip = base == BASE_RIP, wide = rip || disp != (int8_t)disp;
 	uint8_t b[16];
 	unsigned n = 0;
 
 	if (prefix)
 		b[n++] = (uint8_t)prefix;
+	if (rip)
+		base = 5; /* with ModRM.mod 0 */
 	b[n++] = (uint8_t)(0x40 | w << 3 | reg >> 3 << 2 | (g->indexed ? g->index >> 3 << 1 : 0) | base >> 3);
 	if (op >= 0x100)
 		b[n++] = 0x0f;
 	b[n++] = (uint8_t)op;
-	b[n++] = (uint8_t)((wide ? 0x80 : 0x40) | (reg & 7) << 3 | (g->indexed ? 4 : base & 7));
+	b[n++] = (uint8_t)((rip ? 0 : wide ? 0x80 : 0x40) | (reg & 7) << 3 | (g->indexed ? 4 : base & 7));
 	if (g->indexed)
 		b[n++] = (uint8_t)(g->scale << 6 | (g->index & 7) << 3 | (base & 7));
 	else if ((base & 7) == 4)
 		b[n++] = 0x24;
+	if (rip)
+		disp += (int)(g->near - (g->c->va + g->c->len + n + 4 + imm));
 	for (unsigned i = 0; i < (wide ? 4 : 1); i++)
 		b[n++] = (uint8_t)(disp >> (8 * i));
 	while (imm-- > 0)
@@ -163,6 +186,13 @@ static void change_base(struct generator *g, unsigned which)
 	uint8_t inc[] = { (uint8_t)(0x48 | base >> 3), 0xff, (uint8_t)(0xc0 | (base & 7)) };
 	unsigned copy;
 
+	if (base == BASE_RIP) { /* the same in a register */
+		copy = other_reg(g);
+		emit_op(g, 0, true, 0x8d, copy, base, (int8_t)step, 0, 1u << copy);
+		if (rnd_pct(r, 50))
+			g->base[which] = copy;
+		return;
+	}
 	switch (rnd_n(r, 6)) {
 	case 5: /* far away: displacements of the accesses from here on are near the largest or smallest */
 		if (base != REG_SP_NUM && g->base[0] != g->base[1] && !g->away[which]) {
@@ -298,7 +328,8 @@ void gen_group(struct generator *g)
 		choose_bases(g);
 	}
 	if (!g->own_code && rnd_pct(r, 7) && !g->away[0] && !g->away[1] && g->base[0] != REG_SP_NUM &&
-	    g->base[0] != 1 && g->base[1] != 1 && g->index != 1) {
+	    g->base[0] != BASE_RIP && g->base[1] != BASE_RIP && g->base[0] != 1 && g->base[1] != 1 &&
+	    g->index != 1) {
 		group_loop(g);
 		return;
 	}
@@ -336,7 +367,7 @@ void gen_group(struct generator *g)
 		}
 		/* fall through */
 	default:
-		g->indexed = g->index && !g->own_code && rnd_pct(r, 60);
+		g->indexed = g->index && !g->own_code && g->base[which] != BASE_RIP && rnd_pct(r, 60);
 		access_memory(g, g->base[which], disp - g->away[which]);
 		g->indexed = false;
 		break;

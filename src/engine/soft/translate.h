@@ -360,6 +360,7 @@ struct address {
 /* Which accesses of the block share a check. */
 void plan_groups(struct xlat *x);
 /* An access to [@reg + @index * @scale + @disp]; without an index, @scale is 0. */
+#define ACCESS_RIP 16u /* as @reg: the start of the block's page, for what is relative to RIP */
 struct access {
 	unsigned reg;
 	int32_t disp;
@@ -367,10 +368,10 @@ struct access {
 	bool write;
 	unsigned index, scale;
 };
-/* Is its address made of general registers and a constant, and may other registers take their place? */
+/* Is its address made of general registers, or RIP, and a constant, and may other registers take their place? */
 bool operand_may_grow(const struct insn *in, const ZydisDecodedOperand *mem);
-/* That of a memory operand whose base is a general register. */
-struct access operand_access(const ZydisDecodedOperand *mem);
+/* That of a memory operand of which operand_may_grow() is true. */
+struct access operand_access(const struct insn *in, const ZydisDecodedOperand *mem);
 /*
  * The linear address of @own, which is in R11 -> host address @a. Its check began at cache offset @from. With a slot
  * the address is made of the registers of @own and R11, if none of them is R9..R11.

@@ -489,7 +489,7 @@ void emit_copy(struct xlat *x)
 	    in->zi.mnemonic == ZYDIS_MNEMONIC_CLWB)
 		size = 1; /* whatever line the byte is in */
 	if (is_grouped(x, ACCESS_OPERAND)) {
-		struct access own = operand_access(mem);
+		struct access own = operand_access(in, mem);
 
 		emit_grouped(x, ACCESS_OPERAND, &own, &a);
 		emit_on_host_address(x, &u, &a);
@@ -501,7 +501,7 @@ void emit_copy(struct xlat *x)
 	x->may_slot = !u.high_byte;
 	a = at_r11;
 	if (operand_may_grow(in, mem)) {
-		struct access own = operand_access(mem);
+		struct access own = operand_access(in, mem);
 
 		own.size = size;
 		emit_access_direct(x, &own, from, access_kind(in, mem), &a);

@@ -6,7 +6,7 @@
  * store to the same element of an array: all lie within a few bytes of a value that does not
  * change between them. A first pass follows, through the instructions of
  * the block, which register holds which value plus which constant. Accesses off
- * the same value, or the same two with the same scale, make a group. The first of them, the leader, checks the whole
+ * the same value, or the same two with the same scale, make a group. Those relative to RIP are off the block's page. The first of them, the leader, checks the whole
  * range, for writing if any member writes, and computes where its lowest byte is on the host.
  * The members need no guest register any more:
  *
@@ -54,8 +54,9 @@
 /* What is known of the registers at some point of the block. */
 struct values {
 	struct xlat *x;
-	uint32_t value[16]; /* number of the unknown value that the register is based on */
-	int64_t off[16];    /* and the constant on top of it */
+	uint32_t
+		value[17]; /* number of the unknown value that the register is based on; ACCESS_RIP as well */
+	int64_t off[17];   /* and the constant on top of it */
 	uint32_t next;
 	unsigned first; /* groups below this one are closed */
 	unsigned count;
@@ -81,7 +82,8 @@ static void note_access(struct values *v, unsigned i, unsigned which, const stru
 	bool indexed = a->scale;
 	uint32_t value = v->value[a->reg], index = indexed ? v->value[a->index] : 0;
 	int64_t at = v->off[a->reg] + a->disp + (indexed ? a->scale * v->off[a->index] : 0);
-	bool write = a->write, stack = a->reg == REG_RSP && !indexed;
+	/* The stack's members need a guest register as their base. */
+	bool write = a->write, stack = a->reg == REG_RSP && !indexed && value != v->value[ACCESS_RIP];
 	int64_t disp = a->disp;
 	int size = (int)a->size;
 	struct group *g;
@@ -212,18 +214,29 @@ static void follow_copy(struct values *v, const struct insn *in)
 	}
 }
 
+static int64_t operand_disp(const ZydisDecodedOperand *mem)
+{
+	return mem->mem.disp.has_displacement ? mem->mem.disp.value : 0;
+}
+
+/* Where a RIP-relative operand is, from the start of the block's page. */
+static int64_t rip_target(const struct insn *in, const ZydisDecodedOperand *mem)
+{
+	return (int64_t)in->off + in->len + operand_disp(mem);
+}
+
 static void follow_lea(struct values *v, const struct insn *in)
 {
 	const ZydisDecodedOperand *mem = &in->ops[1];
 	unsigned dst = gpr_number(in->ops[0].reg.value);
 
 	if (in->ops[0].size == 64 && in->zi.address_width == 64 && mem->mem.index == ZYDIS_REGISTER_NONE &&
-	    register_class(mem->mem.base) == ZYDIS_REGCLASS_GPR64) {
-		unsigned src = gpr_number(mem->mem.base);
-		int64_t disp = mem->mem.disp.has_displacement ? mem->mem.disp.value : 0;
+	    (register_class(mem->mem.base) == ZYDIS_REGCLASS_GPR64 || mem->mem.base == ZYDIS_REGISTER_RIP)) {
+		bool rip = mem->mem.base == ZYDIS_REGISTER_RIP;
+		unsigned src = rip ? ACCESS_RIP : gpr_number(mem->mem.base);
 
 		v->value[dst] = v->value[src];
-		v->off[dst] = v->off[src] + disp;
+		v->off[dst] = v->off[src] + (rip ? rip_target(in, mem) : operand_disp(mem));
 		return;
 	}
 	forget(v, dst);
@@ -245,7 +258,9 @@ static bool simple_operand(const struct insn *in, const ZydisDecodedOperand *mem
 	return mem && in->zi.address_width == 64 &&
 	       (mem->mem.index == ZYDIS_REGISTER_NONE ||
 		register_class(mem->mem.index) == ZYDIS_REGCLASS_GPR64) &&
-	       register_class(mem->mem.base) == ZYDIS_REGCLASS_GPR64 &&
+	       (register_class(mem->mem.base) == ZYDIS_REGCLASS_GPR64 ||
+		(mem->mem.base == ZYDIS_REGISTER_RIP &&
+		 rip_target(in, mem) == (int32_t)rip_target(in, mem))) &&
 	       mem->mem.segment != ZYDIS_REGISTER_FS && mem->mem.segment != ZYDIS_REGISTER_GS && mem->size &&
 	       mem->size <= 512 && !has_high_byte(in);
 }
@@ -259,12 +274,12 @@ bool operand_may_grow(const struct insn *in, const ZydisDecodedOperand *mem)
 	return in->len <= 13 && in->len - in->zi.raw.disp.size / 8 <= 10 && simple_operand(in, mem);
 }
 
-struct access operand_access(const ZydisDecodedOperand *mem)
+struct access operand_access(const struct insn *in, const ZydisDecodedOperand *mem)
 {
-	bool indexed = mem->mem.index != ZYDIS_REGISTER_NONE;
+	bool indexed = mem->mem.index != ZYDIS_REGISTER_NONE, rip = mem->mem.base == ZYDIS_REGISTER_RIP;
 
-	return (struct access){ .reg = gpr_number(mem->mem.base),
-				.disp = mem->mem.disp.has_displacement ? (int32_t)mem->mem.disp.value : 0,
+	return (struct access){ .reg = rip ? ACCESS_RIP : gpr_number(mem->mem.base),
+				.disp = (int32_t)(rip ? rip_target(in, mem) : operand_disp(mem)),
 				.size = mem->size / 8,
 				.write = mem->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE,
 				.index = indexed ? gpr_number(mem->mem.index) : EMIT_NOREG,
@@ -279,7 +294,7 @@ static void plan_copy(struct values *v, unsigned i, const struct insn *in)
 	if (operand_may_grow(in, mem) && !(in->reads & FLAG_ARITH) &&
 	    in->zi.mnemonic != ZYDIS_MNEMONIC_CLFLUSH && in->zi.mnemonic != ZYDIS_MNEMONIC_CLFLUSHOPT &&
 	    in->zi.mnemonic != ZYDIS_MNEMONIC_CLWB) {
-		struct access own = operand_access(mem);
+		struct access own = operand_access(in, mem);
 
 		note_access(v, i, ACCESS_OPERAND, &own, true);
 	}
@@ -378,6 +393,7 @@ void plan_groups(struct xlat *x)
 		return;
 	v.x = x;
 	v.next = v.count = 0;
+	forget(&v, ACCESS_RIP); /* and never again: it is the same throughout the block */
 	forget_all(&v);
 	for (unsigned i = 0; i < x->n; i++) {
 		/* A failing check leaves the block, and an interrupt shadow with it: none there. */
@@ -586,7 +602,9 @@ static unsigned emit_check(struct xlat *x, unsigned n, const struct access *own,
 			index = SCRATCH1;
 		}
 		emit_mem(o, true, 0x8d, at_low, reg, index, own->scale, own->disp - from_low);
-	} else if (own->disp != from_low)
+	} else if (reg == ACCESS_RIP)
+		emit_page_address(x, at_low, own->disp - from_low);
+	else if (own->disp != from_low)
 		emit_lea(o, true, at_low, reg, own->disp - from_low);
 	else if (reg != at_low)
 		emit_mov(o, at_low, reg);

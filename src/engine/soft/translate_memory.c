@@ -270,7 +270,7 @@ void emit_access_direct(struct xlat *x, const struct access *own, uint32_t from,
 			struct address *a)
 {
 	*a = (struct address){ SCRATCH0, EMIT_NOREG, 0, 0 };
-	if (!(is_stolen(own->reg) || (own->scale && is_stolen(own->index)))) {
+	if (!(is_stolen(own->reg) || own->reg == ACCESS_RIP || (own->scale && is_stolen(own->index)))) {
 		x->direct = own;
 		x->check = from;
 	}
