@@ -187,7 +187,7 @@ static void change_base(struct generator *g, unsigned which)
 	unsigned copy;
 
 	if (base == BASE_RIP) { /* the same in a register */
-		copy = other_reg(g);
+		copy = rnd_pct(r, 25) ? REG_SP_NUM : other_reg(g);
 		emit_op(g, 0, true, 0x8d, copy, base, (int8_t)step, 0, 1u << copy);
 		if (rnd_pct(r, 50))
 			g->base[which] = copy;
