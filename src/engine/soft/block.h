@@ -25,10 +25,10 @@
 #include "host/hugepages.h"
 #include "memory.h"
 
-#define CODE_REGIONS  9
-#define REGION_HOT    (1568u << 10)
-#define REGION_COLD   (824u << 10)
-#define REGION_META   (1296u << 10)
+#define CODE_REGIONS  10
+#define REGION_HOT    (1520u << 10)
+#define REGION_COLD   (800u << 10)
+#define REGION_META   (1256u << 10)
 #define REGION_BLOCKS 16384
 #define CODE_HOT_SIZE (CODE_REGIONS * REGION_HOT)
 #define CODE_CACHE_SIZE \

@@ -18,6 +18,9 @@
 #include "engine/soft/mmu.h"
 #include "engine/soft/sysop.h"
 
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
 #define DR6_BS (1u << 14)
 
 /* ---- the jump caches ---- */
@@ -123,12 +126,28 @@ void jc_flush_local(struct soft_vcpu *v)
 			jc_flush(v, (enum tlb_view)i);
 }
 
+/* An empty one need not be in memory. */
+static void jc_give_back(struct jump_cache *jc)
+{
+	long ret;
+
+	__asm__ volatile("syscall"
+			 : "=a"(ret)
+			 : "a"((long)SYS_madvise), "D"(jc), "S"(sizeof(*jc)), "d"((long)MADV_DONTNEED)
+			 : "rcx", "r11", "memory");
+	for (unsigned i = 0; !ret && i < JC_FIRST; i++)
+		jc->tag[i] = jc_none(i);
+}
+
 /* Jump caches hold blocks of one mode word. */
 static void jc_set_mode(struct soft_vcpu *v, enum tlb_view view, uint32_t mode)
 {
 	if (v->jc_mode[view] == mode)
 		return;
 	jc_flush(v, view);
+	/* Until SMAP is on, all of a kernel runs in a view that is hardly used any more then. */
+	if ((v->jc_mode[view] ^ mode) & MODE_SMAP)
+		jc_give_back(&v->jc[view]);
 	v->jc_mode[view] = mode;
 }
 

@@ -78,13 +78,14 @@ static void tlb_clear(struct soft_vcpu *v)
 	for (unsigned view = 0; view < VIEW_COUNT; view++)
 		for (unsigned i = 0; i < TLB_SIZE / 512 / 64; i++)
 			v->tlb_touched[view][i] = v->tlb_global[view][i] = 0;
-	v->tlb_touched_count = 0;
+	v->tlb_touched_count = v->tlb_global_count = 0;
 }
 
 /* Is taking back entries one by one not enough? */
 static bool tlb_worn(const struct soft_vcpu *v, bool global)
 {
-	return v->log_local.overflow || (global && v->log_global.overflow) || v->tlb_touched_count > TLB_KEEP;
+	return v->log_local.overflow || (global && v->log_global.overflow) ||
+	       v->tlb_touched_count + v->tlb_global_count > TLB_KEEP;
 }
 
 void mmu_set_stack(struct soft_vcpu *v, unsigned entry, uint64_t lin)
@@ -589,6 +590,14 @@ static bool page_watched(const struct soft_cpu *c, uint64_t lin)
 	return false;
 }
 
+static void touch_global(struct soft_vcpu *v, unsigned view, uint32_t index)
+{
+	uint64_t *word = &v->tlb_global[view][index >> 15], bit = 1ull << (index >> 9) % 64;
+
+	v->tlb_global_count += !(*word & bit);
+	*word |= bit;
+}
+
 static void touch(struct soft_vcpu *v, unsigned view, uint32_t index)
 {
 	if (v->tlb_touched[view][index >> 15] >> (index >> 9) % 64 & 1)
@@ -628,7 +637,7 @@ static void fill(struct soft_vcpu *v, uint64_t lin, const struct walk *w, unsign
 	if (!w->global)
 		touch(v, view, index);
 	else
-		v->tlb_global[view][index >> 15] |= 1ull << (index >> 9) % 64;
+		touch_global(v, view, index);
 	if (w->global && !(lin >> 63))
 		v->low_global = true;
 	/* Stack entries and slots are copies of what is here. */

@@ -69,8 +69,8 @@ struct tlb_view_table {
 	uint64_t host[TLB_SIZE]; /* host address of the page */
 };
 
-/* Pieces of 512 entries (12 KiB) that may stay touched over a flush: 3.75 MiB. */
-#define TLB_KEEP 320
+/* Pieces of 512 entries (12 KiB) that may stay touched over a flush: 2.25 MiB. */
+#define TLB_KEEP 192
 
 /* What has been filled, so that a flush can take it back without a sweep. */
 #define TLB_LOG_SIZE 16384
@@ -245,7 +245,7 @@ struct soft_vcpu {
 	 * how many: address space randomization spreads processes over all of it.
 	 */
 	uint64_t tlb_touched[VIEW_COUNT][TLB_SIZE / 512 / 64];
-	unsigned tlb_touched_count;
+	unsigned tlb_touched_count, tlb_global_count;
 	uint64_t tlb_global[VIEW_COUNT][TLB_SIZE / 512 / 64]; /* ... that have, or had, global entries */
 	/* Pages (hashed) that jump caches or cross-page links may lead to; [1]: of the upper half of the address space. */
 	uint64_t code_bloom[2][CODE_BLOOM / 64];
@@ -269,8 +269,8 @@ struct soft_vcpu {
 
 	uint8_t bounce_area[192] __attribute__((aligned(64)));
 
-	struct jump_cache jc[VIEW_COUNT];
-	/* page aligned, or tlb_clear_view() could not give pages back */
+	/* page aligned, both, or jc_give_back() and tlb_clear_view() could not give pages back */
+	struct jump_cache jc[VIEW_COUNT] __attribute__((aligned(4096)));
 	struct tlb_view_table tlb[VIEW_COUNT] __attribute__((aligned(4096)));
 };
 
