@@ -72,18 +72,17 @@ struct block_exit {
 	uint64_t to : META_REF_BITS;      /* the block it is linked to */
 	uint64_t next_in : META_REF_BITS; /* list of to->incoming */
 	uint64_t index : 7;               /* its number in the block */
-	uint64_t cross : 1;               /* the target lies in another page */
+	bool cross : 1;                   /* the target lies in another page */
 	/* Of one that leads to another page: the instruction's page offset, whether it jumped, and pushed eight bytes */
 	uint64_t off : 12;
-	uint32_t branch : 1;
-	uint32_t call : 1;
+	bool branch : 1;
+	bool call : 1;
 	uint32_t moved : 2; /* how often it was linked, but not to where it led: MOVED_MAX is enough */
-	uint32_t never : 1; /* its target straddles pages, or is never the same for long: do not try again */
-	uint32_t
-		forward : 1; /* leads on in the same page, beyond the start of its block: no need to poll there, for no loop is without another exit */
-	uint32_t patch_cold : 1; /* the rel32 lies in cold code */
-	uint32_t ungrouped : 1;  /* leads to the block without groups */
-	uint32_t other_ac : 1;   /* the mode word at the target has MODE_AC flipped */
+	bool never : 1;     /* its target straddles pages, or is never the same for long: do not try again */
+	bool forward : 1; /* leads on in the same page, beyond the start of its block: no need to poll there, for no loop is without another exit */
+	bool patch_cold : 1; /* the rel32 lies in cold code */
+	bool ungrouped : 1;  /* leads to the block without groups */
+	bool other_ac : 1;   /* the mode word at the target has MODE_AC flipped */
 	uint32_t unused : 1;
 	uint32_t prev_in : META_REF_BITS; /* 0: the first one there */
 	int32_t target;                   /* offset from the page of the block */
@@ -111,10 +110,10 @@ struct block {
 	uint32_t mode;
 	uint32_t hot : 25; /* cache offset */
 	uint32_t head : 2; /* enum block_head */
-	uint32_t absolute : 1;
-	uint32_t invalid : 1;
-	uint32_t second : 1;
-	uint32_t on_cross : 1; /* it is on the engine's list of those */
+	bool absolute : 1;
+	bool invalid : 1;
+	bool second : 1;
+	bool on_cross : 1; /* it is on the engine's list of those */
 	uint32_t cold : 25;
 	uint32_t exit_count : 7;
 	uint32_t incoming : META_REF_BITS; /* exits linked to it: the first */
