@@ -5,7 +5,7 @@ Every engine comes down to a child process whose standard output is the
 console. Run.lines() yields (host time, text) for each line, so that a caller
 measures by its own clock what a guest's clock may get wrong. The three:
 
-  lguest   build*/lguest, or $LGUEST
+  lguest   build/src/lguest, or $LGUEST
   qemu     qemu-system-x86_64 -accel tcg -cpu max, one vCPU, no device but a
            serial port (its firmware then has nothing to probe: the fastest boot
            that `-M pc` has); qemu-microvm is the same on `-M microvm`
@@ -35,10 +35,10 @@ class EngineError(Exception):
 def find_lguest():
 	if os.environ.get("LGUEST"):
 		return os.environ["LGUEST"]
-	for name in ("build/src/lguest", "build/lguest"):
-		if os.access(os.path.join(ROOT, name), os.X_OK):
-			return os.path.join(ROOT, name)
-	raise EngineError("build/lguest: not built (meson setup build && ninja -C build, or set LGUEST)")
+	program = os.path.join(ROOT, "build/src/lguest")
+	if os.access(program, os.X_OK):
+		return program
+	raise EngineError("build/src/lguest: not built (meson setup build && ninja -C build, or set LGUEST)")
 
 
 def find_kernel():
