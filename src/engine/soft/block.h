@@ -79,7 +79,8 @@ struct block_exit {
 	bool call : 1;
 	uint32_t moved : 2; /* how often it was linked, but not to where it led: MOVED_MAX is enough */
 	bool never : 1;     /* its target straddles pages, or is never the same for long: do not try again */
-	bool forward : 1; /* leads on in the same page, beyond the start of its block: no need to poll there, for no loop is without another exit */
+	/* Leads on in the same page, beyond the start of its block: no need to poll there, for no loop is without another exit */
+	bool forward : 1;
 	bool patch_cold : 1; /* the rel32 lies in cold code */
 	bool ungrouped : 1;  /* leads to the block without groups */
 	bool other_ac : 1;   /* the mode word at the target has MODE_AC flipped */

@@ -6,9 +6,10 @@
  * store to the same element of an array: all lie within a few bytes of a value that does not
  * change between them. A first pass follows, through the instructions of
  * the block, which register holds which value plus which constant. Accesses off
- * the same value, or the same two with the same scale, make a group. Those relative to RIP are off the block's page. The first of them, the leader, checks the whole
- * range, for writing if any member writes, and computes where its lowest byte is on the host.
- * The members need no guest register any more:
+ * the same value, or the same two with the same scale, make a group; those relative to RIP are off
+ * the block's page. The first of them, the leader, checks the whole range, for writing if any
+ * member writes, and computes where its lowest byte is on the host. The members need no guest
+ * register any more:
  *
  *	lea	r9, [rbx + 16]			the lowest byte
  *	mov	r10d, r9d
