@@ -15,11 +15,9 @@
 #include "engine/soft/cross.h"
 #include "engine/soft/event.h"
 #include "engine/soft/fpu.h"
+#include "engine/soft/give_back.h"
 #include "engine/soft/mmu.h"
 #include "engine/soft/sysop.h"
-
-#include <sys/mman.h>
-#include <sys/syscall.h>
 
 #define DR6_BS (1u << 14)
 
@@ -129,13 +127,9 @@ void jc_flush_local(struct soft_vcpu *v)
 /* An empty one need not be in memory. */
 static void jc_give_back(struct jump_cache *jc)
 {
-	long ret;
+	bool zeros = give_back(jc, sizeof(*jc));
 
-	__asm__ volatile("syscall"
-			 : "=a"(ret)
-			 : "a"((long)SYS_madvise), "D"(jc), "S"(sizeof(*jc)), "d"((long)MADV_DONTNEED)
-			 : "rcx", "r11", "memory");
-	for (unsigned i = 0; !ret && i < JC_FIRST; i++)
+	for (unsigned i = 0; zeros && i < JC_FIRST; i++)
 		jc->tag[i] = jc_none(i);
 }
 

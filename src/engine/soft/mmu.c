@@ -12,12 +12,10 @@
  */
 #include "engine/soft/mmu.h"
 
-#include <sys/mman.h>
-#include <sys/syscall.h>
-
 #include "cpu/cpuid.h"
 #include "engine/soft/block.h"
 #include "engine/soft/fpu.h"
+#include "engine/soft/give_back.h"
 #include "engine/soft/vcpu.h"
 
 #define PTE_P    0x001ull
@@ -43,14 +41,7 @@ struct walk {
 
 static void tlb_clear_view(struct tlb_view_table *t)
 {
-	long ret;
-
-	/* Gives the pages back: all entries read as zero again. */
-	__asm__ volatile("syscall"
-			 : "=a"(ret)
-			 : "a"((long)SYS_madvise), "D"(t), "S"(sizeof(*t)), "d"((long)MADV_DONTNEED)
-			 : "rcx", "r11", "memory");
-	if (ret) {
+	if (!give_back(t, sizeof(*t))) {
 		for (uint32_t i = 0; i < TLB_SIZE; i++)
 			t->tag_r[i] = t->tag_w[i] = 0;
 	}
