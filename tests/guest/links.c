@@ -13,7 +13,6 @@
  * address, and a block that ends because it is full.
  */
 #define LOOP(name, before, after)                                                 \
-	"mov $100000, %ecx; xor %eax, %eax\n"                                     \
 	"1: " before "\n"                                                         \
 	"inc %rax; jmp 3f\n"                                                      \
 	"2: inc %rax; jmp 4f\n"                                                   \
@@ -35,13 +34,14 @@
 USER_CODE(u_loop, LOOP(u_loop, "", "") "int3");
 KERNEL_CODE(k_loop, LOOP(k_loop, "", "") "int3");
 KERNEL_CODE(k_stac_loop, LOOP(k_stac_loop, "stac", "clac") "int3");
-KERNEL_CODE(k_stac, "mov $100000, %ecx; xor %eax, %eax\n"
-		    "1: stac; inc %rax; call 3f; clac; inc %rax; test $1, %cl; jz 2f; stac; clac\n"
+KERNEL_CODE(k_stac, "1: stac; inc %rax; call 3f; clac; inc %rax; test $1, %cl; jz 2f; stac; clac\n"
 		    "2: dec %rcx; jnz 1b; int3\n"
 		    "3: ret");
 
 static void check(const char *name, struct regs r, u64 per_round)
 {
+	r.gpr[RCX] = ROUNDS;
+	r.gpr[RAX] = 0;
 	run_frame(&r);
 	ok(trap.vec == 3 && trap.gpr[RAX] == ROUNDS * per_round, "%s: vector %d, count %d", name, trap.vec,
 	   trap.gpr[RAX]);
